@@ -1,0 +1,41 @@
+"""Every failure, sorted by what the platform does about it.
+
+::
+
+    GuidevaneError
+    ├── Reject          this event can never succeed       → dead letter, at once
+    ├── Retryable       the world is not ready yet         → retry in place, up to the deadline
+    ├── Fenced          this worker may have been replaced → send nothing more, start over
+    └── Misconfigured   a person must change something     → refuse to start, or stop
+
+Anything else that leaves a handler is a bug: the batch is bisected down to the event
+that causes it, and that event is dead-lettered as ``bug``.
+"""
+
+
+class GuidevaneError(Exception):
+    """The root of all errors that Guidevane raises on purpose."""
+
+
+class Reject(GuidevaneError):
+    """This event can never succeed; ``cause`` is a short stable name for counting.
+
+    >>> Reject("truncated", "event e1 ends after 3 of 20 bytes").cause
+    'truncated'
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Retryable(GuidevaneError):
+    """The world is not ready: the same call may succeed later."""
+
+
+class Fenced(GuidevaneError):
+    """This worker stood still for longer than its session; another may own its partitions."""
+
+
+class Misconfigured(GuidevaneError):
+    """A person must change something; the message says what, and how."""

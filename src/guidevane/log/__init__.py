@@ -1,0 +1,186 @@
+"""What we ask of Kafka: a partitioned log with consumer groups, and nothing more.
+
+Two logs answer it: :class:`guidevane.log.memory.MemoryLog` for unit tests and docs, and
+:class:`guidevane.log.kafka.KafkaLog` for everything else. One contract suite holds both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.topics import TopicSpec
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it was read. ``body`` is its decoded value where the same process wrote it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_us: int = 0
+    body: object = None
+
+    def header(self, name: str) -> bytes | None:
+        """Return the last header of that name, as Kafka clients do, or ``None``."""
+        for key, value in reversed(self.headers):
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to be written. ``body`` spares a fused reader the decoding of ``value``."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    body: object = None
+
+
+class Committed(NamedTuple):
+    """A group's place in one partition: the next offset to read, and a note kept beside it."""
+
+    offset: int
+    note: str = ""
+
+
+class Listener(Protocol):
+    """Told of every change of assignment, before the change takes effect."""
+
+    async def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """Finish and commit what is in flight: after this, others own the partitions."""
+        ...
+
+    async def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        """Take note of what is owned from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """How a consumer gathers records: ``wait_s`` is the most that a fetch waits for company."""
+
+    wait_s: float = 0.010
+    max_records: int = 512
+    max_bytes: int = 8 << 20
+
+
+class Consumer(Protocol):
+    """A member of a group (or, without a group, a reader of every partition)."""
+
+    async def start(self) -> None:
+        """Connect; join the group."""
+        ...
+
+    async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+        """Return what has arrived, at most ``max_records``, after at most ``timeout_s``; order holds per partition."""
+        ...
+
+    def assignment(self) -> frozenset[Partition]:
+        """Return what this member owns now."""
+        ...
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop fetching these, keep owning them."""
+        ...
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Fetch these again."""
+        ...
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from ``offset``."""
+        ...
+
+    async def committed(self, partition: Partition) -> Committed | None:
+        """Return the group's place, or ``None`` where it has none yet."""
+        ...
+
+    async def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Write the group's place down. Raises ``Fenced`` where this member no longer owns a partition."""
+        ...
+
+    def gather(self, fetch: Fetch) -> None:
+        """Change how records are gathered, from the next fetch on."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the group at once."""
+        ...
+
+
+class Producer(Protocol):
+    """Writes; what it returned from is durable."""
+
+    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
+        """Append all messages in order; return the first one's offset once every replica that must has them.
+
+        Raises ``Retryable`` where the log did not answer in time: the messages may or may not be there.
+        """
+        ...
+
+    async def send_keyed(self, topic: str, message: Message) -> Partition:
+        """Append one message to the partition that its key hashes to (murmur2, as Java's client)."""
+        ...
+
+    async def close(self) -> None:
+        """Flush, then disconnect."""
+        ...
+
+
+class Log(Protocol):
+    """A Kafka cluster, or what stands in for one."""
+
+    def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        instance: str | None = None,
+        listener: Listener | None = None,
+        fetch: Fetch | None = None,
+    ) -> Consumer:
+        """Return a member of ``group``; a static one where ``instance`` is given. Starts at the earliest record."""
+        ...
+
+    def reader(self, topics: Sequence[str], *, from_start: bool = True, fetch: Fetch | None = None) -> Consumer:
+        """Return a consumer of every partition, outside any group."""
+        ...
+
+    async def producer(self, *, name: str) -> Producer:
+        """Return a started, idempotent producer."""
+        ...
+
+    async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
+        """Return the records of ``[start, stop)`` that still exist; ``stop`` defaults to the end as it is now."""
+        ...
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        """Return the end offset (the next to be written) of each partition."""
+        ...
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        """Create the topics that do not exist. Raises ``Misconfigured`` where one exists with other partitions."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection that the log itself holds."""
+        ...
