@@ -1,0 +1,1 @@
+"""Event-driven streaming inference with an end-to-end latency objective."""

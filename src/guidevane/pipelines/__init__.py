@@ -1,0 +1,1 @@
+"""Pipelines that ship as examples, on real data."""

@@ -1,0 +1,1 @@
+"""The one engine: fetch, handle, send, commit, written once and used by every room of the hot path."""

@@ -1,0 +1,1 @@
+"""The rooms: one process each, none imports another; they meet in topics."""
