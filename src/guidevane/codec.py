@@ -1,0 +1,206 @@
+"""Bodies to bytes and back: Avro with Confluent's framing.
+
+Framing, as Confluent's clients have it: ``00`` and a schema id (4 bytes, big-endian), or ``01`` and a schema GUID
+(16 bytes), both before the Avro binary; or either of them alone in header ``__value_schema_id``, the value then
+being bare Avro binary. We write the first and read all.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from uuid import UUID
+
+from fastavro import schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
+
+from guidevane.errors import Reject
+from guidevane.skim import skimmer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from guidevane.catalogue import Catalogue, Schema
+    from guidevane.log import Headers
+
+MAX_BYTES = 1 << 20
+SCHEMA_ID_HEADER = "__value_schema_id"
+
+_ID_BYTES = 5
+_GUID_BYTES = 17
+# The parents of everything that fastavro was seen to raise on any bytes: UnicodeDecodeError is a ValueError,
+# IndexError a LookupError, OverflowError an ArithmeticError.
+_DECODING = (
+    EOFError, LookupError, ValueError, ArithmeticError, TypeError, RecursionError, MemoryError, struct.error,
+    SchemaResolutionError,
+)  # fmt: skip
+
+
+class Decoder(Protocol):
+    """Decodes the values of one contract; raises ``Reject`` and nothing else."""
+
+    def __call__(self, value: bytes | None, headers: Headers = ()) -> dict[str, Any]:
+        """Return the body."""
+        ...
+
+
+class _Reading(NamedTuple):
+    """How to read what one writer schema wrote."""
+
+    writer: Mapping[str, Any]
+    reader: Mapping[str, Any] | None
+    skim: Callable[[bytes, int], None] | None
+
+
+class Codec:
+    r"""Encodes and decodes by contract name.
+
+    >>> from guidevane.catalogue import Catalogue
+    >>> codec = Codec(Catalogue())
+    >>> value = codec.encode("label", {"event_id": "e1", "label": 1.0, "observed_at_us": None})
+    >>> value[:1], codec.decode("label", value)["event_id"]
+    (b'\x00', 'e1')
+    """
+
+    def __init__(self, catalogue: Catalogue, *, max_bytes: int = MAX_BYTES) -> None:
+        self.catalogue = catalogue
+        self.max_bytes = max_bytes
+        self._encoders: dict[str, Callable[[Mapping[str, Any]], bytes]] = {}
+        self._decoders: dict[tuple[str, bool], Decoder] = {}
+
+    def encode(self, name: str, body: Mapping[str, Any]) -> bytes:
+        """Return ``body`` in the latest version of a contract. See :meth:`encoder`."""
+        encoder = self._encoders.get(name)
+        if encoder is None:
+            encoder = self._encoders[name] = self.encoder(name)
+        return encoder(body)
+
+    def decode(self, name: str, value: bytes | None, headers: Headers = (), *, trusted: bool = False) -> dict[str, Any]:
+        """Return the body of a value, in the latest version of a contract. See :meth:`decoder`."""
+        decoder = self._decoders.get((name, trusted))
+        if decoder is None:
+            decoder = self._decoders[name, trusted] = self.decoder(name, trusted=trusted)
+        return decoder(value, headers)
+
+    def encoder(self, name: str, *, version: int | None = None) -> Callable[[Mapping[str, Any]], bytes]:
+        """Return what encodes bodies of one contract (its latest version where none is given).
+
+        A body that does not fit is a bug of the caller's: what fastavro raises passes through.
+        """
+        schema = self._schema(name, version)
+        prefix = struct.pack(">BI", 0, schema.id)
+        parsed = cast("Any", schema.parsed)
+
+        def encode(body: Mapping[str, Any]) -> bytes:
+            out = BytesIO()
+            out.write(prefix)
+            schemaless_writer(out, parsed, body)
+            return out.getvalue()
+
+        return encode
+
+    def decoder(self, name: str, *, version: int | None = None, trusted: bool = False) -> Decoder:
+        """Return what decodes values of one contract into one version (the latest where none is given).
+
+        ``trusted`` spares the walk that bounds arrays, maps and recursion: only for topics that nobody but our
+        own rooms may write. The decoder raises ``Reject`` for every value that it cannot decode: "empty",
+        "bad_magic", "unknown_schema", "wrong_schema", "truncated", "bad_utf8", "malformed", "trailing_bytes",
+        "decode_budget" (past ``max_bytes``, or see :func:`guidevane.skim.skimmer`).
+        """
+        schema = self._schema(name, version)
+        own = struct.pack(">BI", 0, schema.id)
+        # Contracts without arrays, maps or recursion have no skimmer: the hot path then pays nothing for safety.
+        reading = _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed))
+        readings: dict[int | UUID, _Reading] = {schema.id: reading, schema.guid: reading}
+        max_bytes = self.max_bytes
+
+        def decode(value: bytes | None, headers: Headers = ()) -> dict[str, Any]:
+            if not value:
+                raise Reject("empty", f"{name}: the value is empty")
+            if len(value) > max_bytes:
+                raise Reject("decode_budget", f"{name}: {len(value)} bytes, at most {max_bytes} are read")
+            header = header_of(headers) if headers else None
+            if header is None and value[:_ID_BYTES] == own:
+                return _read(name, reading, value, _ID_BYTES)
+            schema_id, start = _framing(name, value, header)
+            found = readings.get(schema_id)
+            if found is None:
+                found = readings[schema_id] = self._reading(schema, schema_id, trusted=trusted)
+            return _read(name, found, value, start)
+
+        return decode
+
+    def _schema(self, name: str, version: int | None) -> Schema:
+        return self.catalogue.latest(name) if version is None else self.catalogue.version(name, version)
+
+    def _reading(self, schema: Schema, schema_id: int | UUID, *, trusted: bool) -> _Reading:
+        writer = self.catalogue.find(schema_id)
+        if writer is None:
+            raise Reject("unknown_schema", f"{schema.contract}: nobody knows schema id {schema_id}")
+        if writer.contract != schema.contract:
+            raise Reject("wrong_schema", f"{schema.contract}: schema id {schema_id} is of {writer.contract}")
+        if writer.id == schema.id:
+            # The same bytes under another id: the reader's own schema reads them without resolution.
+            return _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed))
+        return _Reading(writer.parsed, schema.parsed, None if trusted else skimmer(writer.parsed))
+
+
+def header_of(headers: Headers) -> bytes | None:
+    """Return the schema id header's bytes; the last one wins, as in Java's deserializer."""
+    found = None
+    for key, value in headers:
+        if key == SCHEMA_ID_HEADER:
+            found = value
+    return found
+
+
+def schema_id_of(value: bytes | None, headers: Headers = ()) -> int | UUID | None:
+    """Return the writer's schema id or GUID as framed, or ``None`` where there is no whole frame.
+
+    >>> schema_id_of(bytes.fromhex("0000000007") + b"...")
+    7
+    """
+    try:
+        return _framing("", value or b"", header_of(headers))[0]
+    except Reject:
+        return None
+
+
+def _framing(name: str, value: bytes, header: bytes | None) -> tuple[int | UUID, int]:
+    frame = value if header is None else header
+    magic = frame[:1]
+    if magic not in {b"\x00", b"\x01"}:
+        raise Reject("bad_magic", f"{name}: starts with {frame[:8]!r}, no Confluent framing")
+    need = _ID_BYTES if magic == b"\x00" else _GUID_BYTES
+    if len(frame) < need:
+        raise Reject("truncated", f"{name}: {len(frame)} bytes of a {need}-byte frame")
+    schema_id = int.from_bytes(frame[1:need]) if need == _ID_BYTES else UUID(bytes=frame[1:need])
+    return schema_id, need if header is None else 0
+
+
+def _read(name: str, reading: _Reading, value: bytes, start: int) -> dict[str, Any]:
+    writer, reader, skim = reading
+    if skim is not None:
+        try:
+            skim(value, start)
+        except Reject as wrong:
+            raise Reject(wrong.cause, f"{name}: {wrong}") from None
+    data = BytesIO(value)
+    data.seek(start)
+    try:
+        body = schemaless_reader(data, cast("Any", writer), cast("Any", reader))
+    except _DECODING as wrong:
+        raise Reject(_cause(wrong, at_end=data.tell() >= len(value)), f"{name}: {wrong!s:.120}") from wrong
+    if data.tell() != len(value):
+        raise Reject("trailing_bytes", f"{name}: {len(value) - data.tell()} bytes follow the record")
+    return cast("dict[str, Any]", body)
+
+
+def _cause(wrong: Exception, *, at_end: bool) -> str:
+    if isinstance(wrong, UnicodeDecodeError):
+        return "bad_utf8"
+    # fastavro reads a number past the end as an IndexError, and an unknown branch or symbol too.
+    if isinstance(wrong, EOFError) or (isinstance(wrong, IndexError) and at_end):
+        return "truncated"
+    return "malformed"
