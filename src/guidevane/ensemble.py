@@ -1,0 +1,284 @@
+"""The ensemble: who is asked, and how several answers become one score.
+
+Scores are probabilities, 0 to 1. Combiners go through the members one by one and never across
+events, so an event's score is the same to the byte however its batch was cut.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from guidevane.errors import Misconfigured
+from guidevane.word import Mistake, nearest, word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Scores: TypeAlias = NDArray[np.float64]
+Present: TypeAlias = NDArray[np.bool_]
+Weights: TypeAlias = tuple[float, ...] | dict[str, float]
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Autocast: TypeAlias = Literal["bfloat16", "float16"]
+
+_STORED = re.compile(r"models:/(?P<name>[\w.-]+)(?:@(?P<alias>[\w.-]+)|/(?P<version>[\w.-]+))")
+_FACTORY = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_]\w*)")
+_CERTAIN = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A model of the registry, by alias or by version."""
+
+    name: str
+    alias: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """An author's own function, without arguments, that returns an object with ``predict``."""
+
+    module: str
+    attribute: str
+
+
+def reference(text: str) -> Stored | Factory:
+    """Read what a member's ``model`` says. Raises ``Misconfigured`` where it says neither.
+
+    >>> reference("models:/churn-wide@champion")
+    Stored(name='churn-wide', alias='champion', version=None)
+    >>> reference("models:/churn-wide/7").version, reference("churn.models:make")
+    ('7', Factory(module='churn.models', attribute='make'))
+    """
+    if stored := _STORED.fullmatch(text):
+        return Stored(**stored.groupdict())
+    if factory := _FACTORY.fullmatch(text):
+        return Factory(**factory.groupdict())
+    raise Misconfigured(f"'{text}' names no model → write models:/NAME@ALIAS, models:/NAME/VERSION or module:factory")
+
+
+@word
+class Member:
+    """One model of the ensemble, and what it needs to run.
+
+    ``inputs`` names the encoders that it reads, in order; ``None`` means the whole vector. Batches are padded to whole
+    tiles of ``tile`` rows, which makes scores independent of batching. ``deadline_share`` is the most of an event's
+    remaining time that may be spent waiting for this member, 0 to 1. ``warm_up`` are the batch sizes it
+    must have answered before it counts as ready.
+
+    >>> Member("wide", "models:/employment-wide@champion").tile
+    64
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+    model: str
+    inputs: tuple[str, ...] | None = None
+    tile: Annotated[int, Field(ge=1)] = 64
+    deadline_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    num_gpus: Annotated[float, Field(ge=0)] = 0.0
+    num_cpus: Annotated[float, Field(gt=0)] = 1.0
+    device: Device = "auto"
+    autocast: Autocast | None = None
+    warm_up: tuple[Annotated[int, Field(ge=1)], ...] = (1, 64)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Tell of a model that no registry can hold, and of a GPU that nobody reserved."""
+        try:
+            reference(self.model)
+        except Misconfigured as wrong:
+            yield Mistake("model", str(wrong))
+        if self.inputs is not None and not self.inputs:
+            yield Mistake("inputs", "is empty", "name encoders, or write None for the whole vector")
+        for name in sorted({name for name in self.inputs or () if self.inputs and self.inputs.count(name) > 1}):
+            yield Mistake("inputs", f"'{name}' is there twice", "remove one")
+        if self.device == "cuda" and not self.num_gpus:
+            yield Mistake("num_gpus", "is 0 for a member on 'cuda'", "reserve a share, e.g. num_gpus=0.25")
+
+    def mistakes_against(self, encoders: Sequence[str]) -> Iterator[Mistake]:
+        """Tell of each input that no encoder of the pipeline makes."""
+        for index, name in enumerate(self.inputs or ()):
+            if name not in encoders:
+                yield Mistake(f"inputs[{index}]", f"there is no encoder '{name}'", nearest(name, encoders))
+
+
+@runtime_checkable
+class Combiner(Protocol):
+    """Make one score of several.
+
+    ``scores`` is float64[m, n] in the order of the members, ``present`` bool[m, n]; where it is
+    false the score beside it means nothing. Returned is float64[n], NaN where no member is present.
+    """
+
+    def __call__(self, scores: Scores, present: Present, /) -> Scores:
+        """Return one score an event."""
+        ...
+
+
+@word
+class WeightedMean:
+    """The mean of the scores by weight, equal by default; with ``logit``, of their logits (the geometric opinion pool).
+
+    Of the weights, those of absent members are left out and the others scaled to sum to 1.
+
+    >>> mean = WeightedMean((3, 1))
+    >>> mean(np.array([[0.8, 0.8], [0.4, 0.4]]), np.array([[True, False], [True, True]])).round(6).tolist()
+    [0.7, 0.4]
+    """
+
+    weights: Weights | None = None
+    logit: bool = False
+
+    def __call__(self, scores: Scores, present: Present, /) -> Scores:
+        """Return float64[n]; NaN where the members present have no weight."""
+        total = np.zeros(scores.shape[1])
+        weight = np.zeros(scores.shape[1])
+        for share, score, here in zip(_in_order(self.weights, len(scores)), scores, present, strict=True):
+            value = _logit(score, here) if self.logit else np.where(here, score, 0.0)
+            total += share * value
+            weight += share * here
+        mean: Scores = np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 0)
+        return _sigmoid(mean) if self.logit else mean
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Tell of weights that make no mean."""
+        if self.weights is not None:
+            values = tuple(self.weights.values()) if isinstance(self.weights, dict) else self.weights
+            if any(not 0 <= value < np.inf for value in values):
+                yield Mistake("weights", "has a negative or infinite weight", "write weights of 0 or more")
+            elif not sum(values) > 0:
+                yield Mistake("weights", "sums to 0", "give at least one member weight")
+
+
+@word
+class Vote:
+    """The share of the members present whose score reaches ``threshold``.
+
+    >>> Vote(0.5)(np.array([[0.9], [0.2], [0.5]]), np.array([[True], [True], [False]])).tolist()
+    [0.5]
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    def __call__(self, scores: Scores, present: Present, /) -> Scores:
+        """Return float64[n]."""
+        voices = present.sum(axis=0)
+        ayes = ((scores >= self.threshold) & present).sum(axis=0)
+        share: Scores = np.divide(ayes, voices, out=np.full(len(voices), np.nan), where=voices > 0)
+        return share
+
+
+@word
+class Stacking:
+    """Logistic regression over the members' logits: ``sigmoid(bias + Σ weight · logit(score))`` (Wolpert, 1992).
+
+    The weight of absent members is shared equally among those present, so that a missing
+    voice neither pulls the score towards 0.5 nor makes the others surer than they are.
+
+    >>> Stacking((1.0, 1.0), bias=0.0)(np.array([[0.5], [0.9]]), np.array([[True], [True]])).round(6).tolist()
+    [0.9]
+    """
+
+    weights: Weights
+    bias: float = 0.0
+
+    def __call__(self, scores: Scores, present: Present, /) -> Scores:
+        """Return float64[n]."""
+        size = scores.shape[1]
+        total, plain, absent, voices = np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size)
+        for weight, score, here in zip(_in_order(self.weights, len(scores)), scores, present, strict=True):
+            value = _logit(score, here)
+            total += weight * value
+            plain += value
+            absent += weight * ~here
+            voices += here
+        share = np.divide(absent, voices, out=np.full(size, np.nan), where=voices > 0)
+        return _sigmoid(self.bias + total + share * plain)
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Tell of weights that are no numbers."""
+        values = tuple(self.weights.values()) if isinstance(self.weights, dict) else self.weights
+        if not np.isfinite([*values, self.bias]).all():
+            yield Mistake("weights", "are not all finite, or the bias is not", "write what was fitted")
+
+
+@word
+class Ensemble:
+    """Members, and how their answers become one score.
+
+    ``quorum`` is how many must have answered for the score to count. ``late`` says what becomes of an answer that
+    comes after the event had to be decided: it is ignored (and counted).
+
+    >>> ensemble = Ensemble([Member("a", "models:/a@champion"), Member("b", "models:/b@champion")], quorum=2)
+    >>> ensemble.join(np.array([[0.2, 0.2], [0.4, 0.4]]), np.array([[True, True], [True, False]])).round(6).tolist()
+    [0.3, nan]
+    """
+
+    members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    combine: Combiner = WeightedMean()
+    quorum: Annotated[int, Field(ge=1)] = 1
+    late: Literal["ignore"] = "ignore"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The members' names, in order."""
+        return tuple(member.name for member in self.members)
+
+    def join(self, scores: Scores, present: Present) -> Scores:
+        """Return float64[n] of float64[m, n] scores and bool[m, n] presence; NaN where fewer than ``quorum`` answered.
+
+        A score that is no number counts as no answer. Rows are in the order of ``members``.
+        """
+        here = present & np.isfinite(scores)
+        joined = np.asarray(self._bound(scores, here), dtype=np.float64)
+        return np.where(here.sum(axis=0) >= self.quorum, joined, np.nan)
+
+    @cached_property
+    def _bound(self) -> Combiner:
+        weights = getattr(self.combine, "weights", None)
+        if isinstance(self.combine, (WeightedMean, Stacking)) and isinstance(weights, dict):
+            return replace(self.combine, weights=tuple(weights.get(name, 0.0) for name in self.names))
+        return self.combine
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Tell of duplicate names, a quorum nobody can reach, and weights that fit other members."""
+        for index, name in enumerate(self.names):
+            if name and name in self.names[:index]:
+                yield Mistake(f"members[{index}].name", f"'{name}' is there twice", "give each member its own name")
+        if self.quorum > len(self.members):
+            yield Mistake("quorum", f"is {self.quorum}, of {len(self.members)} members", f"1 to {len(self.members)}")
+        weights = getattr(self.combine, "weights", None)
+        if isinstance(weights, dict):
+            for name in weights:
+                if name not in self.names:
+                    yield Mistake("combine.weights", f"there is no member '{name}'", nearest(name, self.names))
+            for name in self.names:
+                if name and name not in weights:
+                    yield Mistake("combine.weights", f"says nothing of member '{name}'", "write 0 to leave it out")
+        elif isinstance(weights, tuple) and len(weights) != len(self.members):
+            yield Mistake("combine.weights", f"are {len(weights)} for {len(self.members)} members", "one a member")
+
+
+def _in_order(weights: Weights | None, members: int) -> tuple[float, ...]:
+    if weights is None:
+        return (1.0,) * members
+    if isinstance(weights, dict):
+        raise Misconfigured("weights by name mean something only within an Ensemble → call Ensemble.join")
+    return weights
+
+
+def _logit(score: Scores, here: Present) -> Scores:
+    # Certainty has no logit; the clip keeps one overconfident member from deciding alone for ever.
+    bounded = np.clip(np.where(here, score, 0.5), _CERTAIN, 1 - _CERTAIN)
+    return np.asarray(np.log(bounded) - np.log1p(-bounded))
+
+
+def _sigmoid(logit: Scores) -> Scores:
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-logit)))
