@@ -21,8 +21,9 @@ from guidevane.skim import skimmer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from guidevane.catalogue import Catalogue, Schema
+    from guidevane.catalogue import Catalogue
     from guidevane.log import Headers
+    from guidevane.schema import Schema
 
 MAX_BYTES = 1 << 20
 SCHEMA_ID_HEADER = "__value_schema_id"

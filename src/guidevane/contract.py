@@ -1,0 +1,149 @@
+"""The gate of a pipeline: bytes from anywhere become an event that keeps its contract, or a ``Reject``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from guidevane.codec import header_of, schema_id_of
+from guidevane.errors import Reject
+from guidevane.plain import PlainJson
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guidevane.codec import Codec
+    from guidevane.event import Event
+    from guidevane.log import Record
+
+_FLOATS = {"float", "double"}
+_FLAT = {"string", "bytes", "boolean", "enum", "fixed"}
+_INT_BOUNDS = (-(1 << 31), (1 << 31) - 1)
+
+
+class Contract:
+    """Reads a pipeline's events, Avro or JSON, and holds them to their contract.
+
+    ``encode`` writes an event as the contract's own Avro; ``decode`` reads what ``encode`` wrote, unchecked.
+
+    >>> from guidevane.catalogue import Catalogue
+    >>> from guidevane.codec import Codec
+    >>> from guidevane.event import Event
+    >>> from guidevane.log import Record
+    >>> ping = {"type": "record", "name": "net.ping", "fields": [{"name": "host", "type": "string"}]}
+    >>> contract = Contract(Event("net.ping.v1", schema=ping, key="host"), Codec(Catalogue()))
+    >>> contract.read(Record("net.events", 0, 0, None, b'{"host": "a"}'))
+    {'host': 'a'}
+    """
+
+    def __init__(self, event: Event, codec: Codec) -> None:
+        codec.catalogue.learn(event)
+        self.event = event
+        self.encode = codec.encoder(event.name, version=event.version)
+        self.decode = codec.decoder(event.name, version=event.version, trusted=True)
+        self._catalogue = codec.catalogue
+        self._max_bytes = codec.max_bytes
+        self._avro = codec.decoder(event.name, version=event.version)
+        self._plain = PlainJson(event.parsed)
+        self._bounds = [(name, *_bounds(event, name)) for name in event.numeric_fields if _bounded(event, name)]
+        numeric = set(event.numeric_fields)
+        self._nested = [name for name in event.fields if name not in numeric and event.kinds(name) - _FLAT]
+
+    @property
+    def unknown_fields(self) -> int:
+        """Return how many fields of JSON events were passed over, because the contract lacks them."""
+        return self._plain.unknown_fields
+
+    def read(self, record: Record) -> dict[str, Any]:
+        """Return the event in a record. Raises ``Reject`` and nothing else, whatever the bytes.
+
+        JSON is what starts with ``{`` and names no schema that is known, whatever its ``content-type``.
+        Causes: those of :meth:`guidevane.codec.Codec.decoder`; for JSON "malformed", "missing_field", "wrong_type";
+        for both "empty_key", "not_finite", "out_of_range".
+        """
+        value = record.value
+        if not value:
+            raise Reject("empty", f"{self.event.contract}: the value is empty")
+        if value[0] in _JSON_STARTS and self._is_json(record, value):
+            return self.of_json(self._parse(value))
+        body = self._avro(value, record.headers)
+        self._check(body)
+        return body
+
+    def of_json(self, value: object) -> dict[str, Any]:
+        """Return the event in a JSON value that is parsed already. Raises ``Reject`` as :meth:`read` does."""
+        body = self._plain(value)
+        self._check(body)
+        return body
+
+    def _is_json(self, record: Record, value: bytes) -> bool:
+        if value.lstrip(_SPACE)[:1] != b"{":
+            return False
+        # Confluent's JSON serializers put ids of JSON schemas there, which name no contract of ours.
+        header = header_of(record.headers)
+        schema_id = None if header is None else schema_id_of(header)
+        return schema_id is None or self._catalogue.find(schema_id) is None
+
+    def _parse(self, value: bytes) -> object:
+        if len(value) > self._max_bytes:
+            says = f"{self.event.contract}: {len(value)} bytes, at most {self._max_bytes} are read"
+            raise Reject("decode_budget", says)
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as wrong:
+            raise Reject("malformed", f"{self.event.contract}: not JSON, {wrong!s:.120}") from wrong
+
+    def _check(self, body: Mapping[str, Any]) -> None:
+        key = body[self.event.key]
+        if key is None or key in {"", b""}:
+            raise Reject("empty_key", f"{self.event.contract}: field {self.event.key!r} is {key!r}")
+        for name, low, high in self._bounds:
+            value = body[name]
+            # One comparison tells apart the good from all of NaN, infinity and out of range.
+            if value is not None and not low <= value <= high:
+                self._refuse(name, value, low, high)
+        for name in self._nested:
+            if not _finite(body[name]):
+                raise Reject("not_finite", f"{self.event.contract}: field {name!r} holds a number that is not finite")
+
+    def _refuse(self, name: str, value: float, low: float, high: float) -> None:
+        if not math.isfinite(value):
+            raise Reject("not_finite", f"{self.event.contract}: field {name!r} is {value}")
+        raise Reject("out_of_range", f"{self.event.contract}: field {name!r} is {value}, not within [{low}, {high}]")
+
+
+_SPACE = b" \t\r\n"
+_JSON_STARTS = frozenset(_SPACE + b"{")
+
+
+def _bounded(event: Event, name: str) -> bool:
+    return _bounds(event, name) != (-math.inf, math.inf)
+
+
+def _bounds(event: Event, name: str) -> tuple[float, float]:
+    low, high = event.ranges.get(name, (-math.inf, math.inf))
+    kinds = event.kinds(name)
+    if kinds & _FLOATS:
+        largest = math.nextafter(math.inf, 0)
+        return max(low, -largest), min(high, largest)
+    if kinds == {"int"}:
+        # fastavro reads a long where the schema says int; other languages' readers would not.
+        return max(low, _INT_BOUNDS[0]), min(high, _INT_BOUNDS[1])
+    return low, high
+
+
+def _finite(value: object) -> bool:
+    """Tell whether every number within is finite."""
+    ahead = [value]
+    while ahead:
+        item = ahead.pop()
+        if type(item) is float:
+            if not math.isfinite(item):
+                return False
+        elif type(item) is list:
+            ahead.extend(item)
+        elif type(item) is dict:
+            ahead.extend(item.values())
+    return True

@@ -1,0 +1,181 @@
+"""The event contract: what an author says about the events that a pipeline decides on."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from guidevane import schema as schemas
+from guidevane.errors import Misconfigured
+from guidevane.word import Mistake, nearest, word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_NUMBERS = {"int", "long", "float", "double"}
+_INTEGERS = {"int", "long"}
+_TEXT = {"string"}
+# What a person can read and a map of strings can hold.
+_SCALARS = _NUMBERS | _TEXT | {"boolean", "enum"}
+_MICROSECONDS = {"timestamp-millis": (1000, 1), "timestamp-nanos": (1, 1000)}
+
+
+def _named(contract: str) -> str:
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+\.v[1-9]\d*", contract) is None:
+        raise ValueError("must be a namespace, a record and a version, such as employment.record.v1")
+    return contract
+
+
+@word
+class Event:
+    """The contract of a pipeline's events: ``namespace.record.vN``, an Avro record.
+
+    ``schema`` is the path of its ``.avsc`` (other versions beside it, as ``v<N>/schema.avsc`` or ``<any>.v<N>.avsc``,
+    are known as writers' schemas), or the schema itself; without it, the contract is one that Guidevane ships.
+    ``key`` orders events and is never null; ``id`` identifies an event (else its place in the topic does);
+    ``time`` is when it happened, in microseconds since the epoch unless its logical type says otherwise (else the
+    record's timestamp is). ``protected`` fields are watched and never seen by a model; ``pii`` fields are strings that
+    ingest replaces by pseudonyms; ``ranges`` are the inclusive bounds of numbers.
+
+    >>> ping = {"type": "record", "name": "net.ping", "fields": [{"name": "host", "type": "string"}]}
+    >>> event = Event("net.ping.v1", schema=ping, key="host")
+    >>> event.name, event.version, event.fields
+    ('net.ping', 1, ('host',))
+    """
+
+    contract: Annotated[str, AfterValidator(_named)]
+    schema: Path | dict[str, Any] | None = Field(default=None, kw_only=True)
+    key: str = Field(kw_only=True)
+    id: str | None = Field(default=None, kw_only=True)
+    time: str | None = Field(default=None, kw_only=True)
+    protected: tuple[str, ...] = Field(default=(), kw_only=True)
+    pii: tuple[str, ...] = Field(default=(), kw_only=True)
+    ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        """Return the contract's name without its version, such as ``employment.record``."""
+        return self.contract.rpartition(".v")[0]
+
+    @property
+    def version(self) -> int:
+        """Return the contract's version: the one that events are read into."""
+        return int(self.contract.rpartition(".v")[2])
+
+    @functools.cached_property
+    def history(self) -> Mapping[int, Mapping[str, Any]]:
+        """Return every known version's schema. Raises ``Misconfigured`` where a file is missing or not JSON."""
+        if isinstance(self.schema, dict):
+            return {self.version: self.schema}
+        path = self.schema or schemas.SCHEMAS / self.name / f"v{self.version}" / "schema.avsc"
+        if self.schema is None and not path.exists():
+            raise Misconfigured(f"Guidevane ships no contract {self.contract!r}")
+        own = {self.version: schemas.read(path)}
+        if schemas.version_of(path) is None:
+            return own
+        return schemas.read_history(path.parent.parent if path.parent.name == f"v{self.version}" else path.parent) | own
+
+    @functools.cached_property
+    def parsed(self) -> Mapping[str, Any]:
+        """Return the parsed schema. Raises ``Misconfigured`` where it is missing or not an Avro record."""
+        return schemas.make(self.name, self.version, self.history[self.version]).parsed
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the names of the event's fields, in the schema's order."""
+        return tuple(field["name"] for field in self.parsed["fields"])
+
+    @property
+    def numeric_fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that are numbers, or numbers or null."""
+        return tuple(name for name in self.fields if self.kinds(name) <= _NUMBERS)
+
+    def nullable(self, field: str) -> bool:
+        """Tell whether a field may be null."""
+        return "null" in self._branches.get(field, ())
+
+    def time_us(self, body: Mapping[str, Any]) -> int | None:
+        """Return when the event happened, in microseconds since the epoch; ``None`` where it does not say."""
+        value = body[self.time] if self.time is not None else None
+        if value is None:
+            return None
+        times, per = self._unit
+        return int(value) * times // per
+
+    def mistakes(self) -> Iterator[Mistake]:
+        """Yield what is wrong with the contract."""
+        try:
+            record = str(self.parsed["name"])
+        except Misconfigured as wrong:
+            yield Mistake("schema", str(wrong), 'write schema=Path(__file__).with_name("schema.avsc")')
+            return
+        if record != self.name:
+            yield Mistake("schema", f"its record is {record!r}, the contract is {self.name!r}", "give both one name")
+        said = schemas.version_of(self.schema) if isinstance(self.schema, Path) else None
+        if said not in {None, self.version}:
+            yield Mistake("schema", f"the file holds version {said}, the contract is version {self.version}")
+        yield from self._field("key", self.key, _INTEGERS | _TEXT | {"bytes"}, "a string or an integer")
+        if self.key in self.fields and self.nullable(self.key):
+            yield Mistake("key", f"field {self.key!r} may be null, and events without a key have no order")
+        if self.id is not None:
+            yield from self._field("id", self.id, _INTEGERS | _TEXT, "a string or an integer")
+        if self.time is not None:
+            yield from self._field("time", self.time, _INTEGERS, "a long: microseconds since the epoch")
+        for index, name in enumerate(self.protected):
+            yield from self._field(f"protected[{index}]", name, _SCALARS, "a string, number, boolean or enum")
+        for index, name in enumerate(self.pii):
+            yield from self._field(f"pii[{index}]", name, _TEXT, "a string, to hold the pseudonym")
+        for name, (low, high) in self.ranges.items():
+            yield from self._field(f"ranges.{name}", name, _NUMBERS, "a number")
+            if not low <= high:
+                yield Mistake(f"ranges.{name}", f"low {low} is above high {high}", "write (low, high)")
+
+    @functools.cached_property
+    def _unit(self) -> tuple[int, int]:
+        for field in self.history[self.version]["fields"]:
+            if field["name"] == self.time:
+                for branch in _listed(field["type"]):
+                    if isinstance(branch, dict) and branch.get("logicalType") in _MICROSECONDS:
+                        return _MICROSECONDS[branch["logicalType"]]
+        return (1, 1)
+
+    def _field(self, path: str, name: str, kinds: set[str], wanted: str) -> Iterator[Mistake]:
+        if name not in self.fields:
+            yield Mistake(path, f"the schema has no field {name!r}", nearest(name, self.fields))
+        elif not self.kinds(name) <= kinds:
+            yield Mistake(path, f"field {name!r} is {' or '.join(sorted(self.kinds(name)))}", f"must be {wanted}")
+
+    def kinds(self, field: str) -> frozenset[str]:
+        """Return the Avro types that a field's values have, "null" left out; empty for a field not known."""
+        return self._branches.get(field, frozenset()) - {"null"}
+
+    @functools.cached_property
+    def _branches(self) -> Mapping[str, frozenset[str]]:
+        named: dict[str, str] = {}
+        found = {}
+        for field in self.parsed["fields"]:
+            found[field["name"]] = frozenset(_kind(branch, named) for branch in _listed(field["type"]))
+        return found
+
+
+def _listed(schema: Any) -> list[Any]:  # noqa: ANN401 - any schema
+    return schema if isinstance(schema, list) else [schema]
+
+
+def _kind(schema: Any, named: dict[str, str]) -> str:  # noqa: ANN401 - any schema
+    if isinstance(schema, str):
+        return named.get(schema, schema)
+    kind = schema["type"]
+    if "name" in schema:
+        named[schema["name"]] = kind
+    # Types may be named deep inside one field, and used again in the next.
+    within = [field["type"] for field in schema.get("fields", ())]
+    within += [schema[part] for part in ("items", "values") if part in schema]
+    for inner in within:
+        for branch in _listed(inner):
+            _kind(branch, named)
+    return str(kind) if isinstance(kind, str) else _kind(kind, named)
