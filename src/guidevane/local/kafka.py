@@ -1,0 +1,259 @@
+"""One node of the real Apache Kafka (KRaft: broker and controller in one JVM), started from its jars."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from guidevane.errors import Misconfigured
+from guidevane.local import jars
+from guidevane.local.java import Java, find_java
+from guidevane.local.ports import free_ports, is_free
+from guidevane.local.process import Progress, end, last_lines, silent, spawn
+
+if TYPE_CHECKING:
+    import subprocess
+
+_LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
+_READY_LINE = b"Kafka Server started"
+_POLL_S = 0.05
+_FORMAT_WITHIN_S = 120.0
+
+# One node, a few dozen partitions, two cores shared with everything else. What is not said here is Kafka's default.
+_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    # A misspelt topic must fail, not appear.
+    "auto.create.topics.enable": "false",
+    # There is one node to hold a replica.
+    "default.replication.factor": "1",
+    "min.insync.replicas": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    # Every partition of an internal topic is files and start-up time.
+    "offsets.topic.num.partitions": "12",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "1",
+    # Nobody waits for a second consumer to join, and a killed consumer is noticed in seconds.
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "2000",
+    # After kill -9 the node's own session must run out before the controller lets it register again: with the
+    # default 9 s a restart takes 13 s, with this 8.
+    "broker.session.timeout.ms": "4000",
+    "broker.heartbeat.interval.ms": "500",
+    # Disk, per partition. A laptop's history: a day, or 256 MiB.
+    "log.retention.hours": "24",
+    "log.retention.bytes": str(256 * 2**20),
+    "log.segment.bytes": str(64 * 2**20),
+    "log.index.size.max.bytes": str(2 * 2**20),
+    "message.max.bytes": str(4 * 2**20),
+    # The cleaner's map is taken from the heap at the start (default 128 MiB); compacted topics are tiny here.
+    "log.cleaner.dedupe.buffer.size": str(8 * 2**20),
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "background.threads": "2",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    broker: int
+    controller: int
+
+
+class LocalKafka:
+    """A broker whose data live in ``state_dir/kafka`` and whose log is ``state_dir/logs/kafka.log``.
+
+    It binds 127.0.0.1 only. A restart on the same ``state_dir`` keeps the data and the ports. The
+    object is bound to no event loop: start it in one and stop it in another if that suits. Use it as
+    ``async with LocalKafka(dir) as kafka:`` to have it ready inside and gone after.
+
+    Args:
+        state_dir: The directory of this platform instance; made if missing.
+        heap: The JVM's heap, smallest and largest.
+        die_with_parent: Have the kernel kill the broker when this process ends, even by ``kill -9`` (Linux).
+        progress: Told what is under way.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        heap: tuple[str, str] = ("256m", "512m"),
+        die_with_parent: bool = False,
+        progress: Progress = silent,
+    ) -> None:
+        self._state_dir = state_dir.resolve()
+        self._home = self._state_dir / "kafka"
+        self._heap = heap
+        self._die_with_parent = die_with_parent
+        self._progress = progress
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports: _Ports | None = None
+        self._log_start = 0
+        self.log_path = self._state_dir / "logs" / "kafka.log"
+
+    @property
+    def bootstrap(self) -> str:
+        """``127.0.0.1:PORT``, known once ``start`` has returned."""
+        if self._ports is None:
+            raise RuntimeError("the local Kafka has no port before it is started")
+        return f"127.0.0.1:{self._ports.broker}"
+
+    @property
+    def pid(self) -> int | None:
+        """The broker's process, or None when it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    async def start(self) -> None:
+        """Fetch what is missing, format the storage of a new ``state_dir``, start the JVM; do not wait for it.
+
+        Raises:
+            Misconfigured: no Java, no jars, the ports of this ``state_dir`` are taken, or it cannot be formatted.
+        """
+        if self.pid is not None:
+            raise RuntimeError(f"the local Kafka runs already, as process {self.pid}")
+        self._progress("Kafka: looking for its jars", None)
+        java, classpath = await asyncio.gather(
+            asyncio.to_thread(find_java), asyncio.to_thread(jars.classpath, self._progress)
+        )
+        self._ports = self._claim_ports()
+        settings = self._write_settings(self._ports)
+        if not (self._home / "data" / "meta.properties").exists():
+            self._progress("Kafka: formatting its storage", None)
+            await self._format(_command(java, classpath, ("64m", "128m")), settings)
+        self._progress("Kafka: starting", None)
+        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self._process = spawn(
+            [*_command(java, classpath, self._heap), "kafka.Kafka", str(settings)],
+            state_dir=self._state_dir,
+            log_path=self.log_path,
+            die_with_parent=self._die_with_parent,
+        )
+
+    async def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when the broker serves requests.
+
+        Raises:
+            Misconfigured: it ended, or is not ready within ``timeout_s``; the message has its last log lines.
+        """
+        if self._process is None:
+            raise RuntimeError("start the local Kafka before waiting for it")
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self._said_ready():
+                    if (status := self._process.poll()) is not None:
+                        raise self._failure(f"ended with status {status} before it was ready")
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise self._failure(f"was not ready within {timeout_s:.0f} s") from None
+        self._progress("Kafka: ready", 1.0)
+
+    async def stop(self, *, grace_s: float = 15.0) -> None:
+        """End the broker cleanly, or kill it after ``grace_s``; nothing happens when it does not run."""
+        if self._process is not None:
+            await end(self._process, grace_s=grace_s)
+            self._process = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        try:
+            await self.wait_ready()
+        except BaseException:
+            await self.stop(grace_s=0.0)
+            raise
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self.stop()
+
+    def _claim_ports(self) -> _Ports:
+        """Return the ports of this state directory, drawn once and kept: clients and the voter set remember them."""
+        kept = self._home / "ports.json"
+        if not kept.exists():
+            ports = _Ports(*free_ports(2))
+            self._home.mkdir(parents=True, exist_ok=True)
+            kept.write_text(json.dumps({"broker": ports.broker, "controller": ports.controller}), encoding="utf-8")
+            return ports
+        ports = _Ports(**json.loads(kept.read_text(encoding="utf-8")))
+        for port in (ports.broker, ports.controller):
+            if not is_free(port):
+                raise Misconfigured(
+                    f"port {port}, which the Kafka in {self._state_dir} keeps, is taken. If it runs already, end it "
+                    f"with `guidevane down --state-dir {self._state_dir}`; else choose another state directory."
+                )
+        return ports
+
+    def _write_settings(self, ports: _Ports) -> Path:
+        listeners = f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://127.0.0.1:{ports.controller}"
+        settings = _SETTINGS | {
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports.controller}",
+            "log.dirs": str(self._home / "data"),
+        }
+        path = self._home / "server.properties"
+        path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+        return path
+
+    async def _format(self, java: list[str], settings: Path) -> None:
+        tool = [*java, "kafka.tools.StorageTool", "format", "--standalone"]
+        child = spawn(
+            [*tool, "--cluster-id", _new_cluster_id(), "--config", str(settings)],
+            state_dir=self._state_dir,
+            log_path=self.log_path,
+            die_with_parent=self._die_with_parent,
+        )
+        try:
+            status = await asyncio.to_thread(child.wait, _FORMAT_WITHIN_S)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        if status:
+            raise self._failure(f"could not format {self._home / 'data'} (status {status})")
+
+    def _said_ready(self) -> bool:
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            return _READY_LINE in log.read()
+
+    def _failure(self, what: str) -> Misconfigured:
+        return Misconfigured(f"the local Kafka {what}. Its log {self.log_path} ends:\n{last_lines(self.log_path)}")
+
+
+def _command(java: Java, classpath: list[Path], heap: tuple[str, str]) -> list[str]:
+    smallest, largest = heap
+    command = [
+        str(java.path),
+        f"-Xms{smallest}",
+        f"-Xmx{largest}",
+        # With half a gigabyte on two cores: as quick as G1, without its threads.
+        "-XX:+UseSerialGC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        f"-Dlog4j2.configurationFile={_LOG_SETTINGS}",
+    ]
+    if java.major >= 24:  # noqa: PLR2004 - where Java began to warn of what zstd and Kafka itself do
+        command += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+    return [*command, "-cp", os.pathsep.join(map(str, classpath))]
+
+
+def _new_cluster_id() -> str:
+    while True:
+        name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # The tool would take a leading dash for an option.
+        if not name.startswith("-"):
+            return name
