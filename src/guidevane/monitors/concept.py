@@ -1,0 +1,86 @@
+"""Concept drift: decisions turn out wrong more often than they did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field as Bound
+
+from guidevane.monitors.monitor import Voice
+from guidevane.word import word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guidevane.event import Event
+    from guidevane.events import Alert
+    from guidevane.monitors.adwin import Adwin
+    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.word import Mistake
+
+TRUE_FROM: Final = 0.5
+"""A label from here up says that the positive decision would have been right."""
+
+
+@word
+class ConceptDrift:
+    """Watch the share of wrong decisions, as labels arrive, with River's ADWIN; only a rise is told.
+
+    Wrong is a positive decision with a label below 0.5, or the reverse. The first label of an event counts, a
+    correction does not: an observation cannot be taken back from a window. Decisions that no model made (shed,
+    fallback) do not count.
+
+    >>> ConceptDrift(delta=0.002).name
+    'concept_drift'
+    """
+
+    delta: Annotated[float, Bound(gt=0, lt=1)] = 0.002
+    name: str = "concept_drift"
+
+    def misfits(self, event: Event) -> Iterator[Mistake]:
+        """Fit every pipeline."""
+        del event
+        yield from ()
+
+    def watch(self, pipeline: str, event: Event) -> list[ErrorDrift]:
+        """Build the monitor."""
+        from guidevane.monitors.adwin import Adwin  # noqa: PLC0415 - seconds, and only here is it needed
+
+        del event
+        return [ErrorDrift(Voice(pipeline, self.name, "concept_drift", "error"), Adwin(self.delta))]
+
+
+class ErrorDrift:
+    """The drift of the error stream."""
+
+    reads: Source = "outcomes"
+
+    def __init__(self, voice: Voice, adwin: Adwin) -> None:
+        self.name = voice.monitor
+        self._voice = voice
+        self._adwin = adwin
+
+    def observe(self, seen: Seen) -> Alert | None:
+        """Take one outcome."""
+        outcome = seen.value
+        if outcome["revision"] != 0 or outcome["outcome"] not in ("full", "degraded"):
+            return None
+        change = self._adwin.update(float((outcome["label"] >= TRUE_FROM) != outcome["positive"]))
+        if change is None or change.after <= change.before:
+            return None
+        message = f"the share of wrong decisions went from {change.before:.1%} to {change.after:.1%}"
+        evidence = {
+            "before": change.before,
+            "after": change.after,
+            "before_n": float(change.before_n),
+            "after_n": float(change.after_n),
+        }
+        return self._voice.alert(seen, message, evidence)
+
+    def state(self) -> State:
+        """Return ADWIN's window."""
+        return self._adwin.state()
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        self._adwin.restore(state)

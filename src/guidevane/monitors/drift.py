@@ -1,0 +1,118 @@
+"""Drift: the score or a field of the event is not distributed as it was."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import Field as Bound
+
+from guidevane.monitors.monitor import Voice, unknown
+from guidevane.word import word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guidevane.event import Event
+    from guidevane.events import Alert
+    from guidevane.monitors.adwin import Adwin
+    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.word import Mistake
+
+SCORE: Final = "score"
+ALL: Final = "all"
+REFERENCE: Final = 500
+"""How many first values settle the scale of a signal without a declared range."""
+
+
+@word
+class Drift:
+    """Watch the mean of the score, of one numeric field, or of ``"all"`` of them, with River's ADWIN.
+
+    ADWIN wants values between 0 and 1. A field is scaled by its declared range; the score, and a field without a
+    range, by the least and the greatest of its first 500 values; what lies beyond is clipped. A smaller ``delta``
+    is slower and quieter; it is set for independent values: autocorrelated ones alarm more often.
+
+    >>> Drift(signal="score", delta=0.002).name
+    'drift'
+    """
+
+    signal: str = SCORE
+    delta: Annotated[float, Bound(gt=0, lt=1)] = 0.002
+    name: str = "drift"
+
+    def misfits(self, event: Event) -> Iterator[Mistake]:
+        """Tell of a signal that the event does not have."""
+        yield from unknown("numeric signal", [self.signal], [SCORE, ALL, *event.numeric_fields], "signal")
+
+    def watch(self, pipeline: str, event: Event) -> list[SignalDrift]:
+        """Build one monitor per signal, ``<name>.<signal>``."""
+        from guidevane.monitors.adwin import Adwin  # noqa: PLC0415 - seconds, and only here is it needed
+
+        # An event's own field called score would have the name of the decision's: the decision's is watched.
+        fields = [name for name in event.numeric_fields if self.signal in (ALL, name) and name != SCORE]
+        return [
+            SignalDrift(
+                Voice(pipeline, f"{self.name}.{signal}", "drift", signal),
+                "decisions" if signal == SCORE else "accepted",
+                event.ranges.get(signal) if signal != SCORE else None,
+                Adwin(self.delta),
+            )
+            for signal in ([SCORE] if self.signal in (ALL, SCORE) else []) + fields
+        ]
+
+
+class SignalDrift:
+    """The drift of one signal, scaled by its bounds; by its first values where none are declared."""
+
+    def __init__(self, voice: Voice, reads: Source, bounds: tuple[float, float] | None, adwin: Adwin) -> None:
+        self.name = voice.monitor
+        self.reads: Source = reads
+        self._voice = voice
+        self._adwin = adwin
+        self._reference: list[float] = []
+        self._low, self._span = 0.0, 0.0
+        if bounds is not None:
+            self._settle(*bounds)
+
+    def _settle(self, low: float, high: float) -> None:
+        self._low, self._span = low, (high - low) or 1.0
+
+    def observe(self, seen: Seen) -> Alert | None:
+        """Take the signal of one event; one without it, or not finite, says nothing."""
+        value = seen.value.get(self._voice.signal)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return None
+        if self._span:
+            return self._feed(value, seen)
+        self._reference.append(float(value))
+        if len(self._reference) < REFERENCE:
+            return None
+        self._settle(min(self._reference), max(self._reference))
+        alerts = [self._feed(held, seen) for held in self._reference]
+        self._reference = []
+        return next((alert for alert in reversed(alerts) if alert), None)
+
+    def _feed(self, value: float, seen: Seen) -> Alert | None:
+        low, span = self._low, self._span
+        change = self._adwin.update(min(max((value - low) / span, 0.0), 1.0))
+        if change is None:
+            return None
+        before, after = low + change.before * span, low + change.after * span
+        message = f"the mean of {self._voice.signal} went from {before:.4g} to {after:.4g}"
+        evidence = {
+            "before": before,
+            "after": after,
+            "before_n": float(change.before_n),
+            "after_n": float(change.after_n),
+        }
+        return self._voice.alert(seen, message, evidence)
+
+    def state(self) -> State:
+        """Return the scale, what it is learned from, and ADWIN's window."""
+        return {"low": self._low, "span": self._span, "reference": self._reference, "adwin": self._adwin.state()}
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        self._low, self._span, self._reference = state["low"], state["span"], list(state["reference"])
+        self._adwin.restore(state["adwin"])

@@ -1,0 +1,133 @@
+"""Fairness: who gets the favourable decision, by protected attribute."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field as Bound
+
+from guidevane.monitors.monitor import Crossing, Voice, unknown
+from guidevane.word import word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guidevane.event import Event
+    from guidevane.events import Alert
+    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.word import Mistake
+
+
+@word
+class DemographicParity:
+    """Watch the gap in the share of positive decisions between the groups of each protected attribute in ``by``.
+
+    The share is of the last ``window`` decisions that carry the attribute and were not shed; a group counts from
+    ``min_group`` of them on. The gap is the greatest share less the least (Fairlearn's
+    ``demographic_parity_difference``). It is told once when it goes above ``max_gap``, and again after it was back
+    below 80 % of it. This compares numbers, it is no test: small groups cross by chance.
+
+    >>> DemographicParity(by=("sex", "race")).max_gap
+    0.1
+    """
+
+    by: Annotated[tuple[str, ...], Bound(min_length=1)]
+    window: Annotated[int, Bound(ge=2)] = 2000
+    max_gap: Annotated[float, Bound(ge=0, le=1)] = 0.1
+    min_group: Annotated[int, Bound(ge=1)] = 50
+    name: str = "parity"
+
+    def misfits(self, event: Event) -> Iterator[Mistake]:
+        """Tell of attributes that the event does not declare as protected."""
+        yield from unknown("protected attribute", self.by, event.protected, "by")
+
+    def watch(self, pipeline: str, event: Event) -> list[Parity]:
+        """Build one monitor per attribute, ``<name>.<attribute>``."""
+        del event
+        return [
+            Parity(Voice(pipeline, f"{self.name}.{attribute}", "fairness", attribute), self) for attribute in self.by
+        ]
+
+
+class Parity:
+    """The gap over one attribute: the last decisions, and how many of each group were positive."""
+
+    reads: Source = "decisions"
+
+    def __init__(self, voice: Voice, declared: DemographicParity) -> None:
+        self.name = voice.monitor
+        self._voice = voice
+        self._window = declared.window
+        self._min_group = declared.min_group
+        self._crossing = Crossing(declared.max_gap)
+        self._last: deque[tuple[str, bool]] = deque()
+        # Per group: decisions, and positive ones among them.
+        self._groups: dict[str, list[int]] = {}
+
+    def observe(self, seen: Seen) -> Alert | None:
+        """Take one decision."""
+        decision = seen.value
+        group = decision["protected"].get(self._voice.signal)
+        if group is None or decision["outcome"] == "shed":
+            return None
+        self._enter(group, decision["positive"])
+        if len(self._last) > self._window:
+            self._leave()
+        gap, most, least = self._gap()
+        if not self._crossing.above(gap):
+            return None
+        shares = f"{most} {self._share(most):.1%}, {least} {self._share(least):.1%}"
+        message = f"positive decisions by {self._voice.signal}: {shares}"
+        evidence = {"gap": gap, "max_gap": self._crossing.limit, "decisions": float(len(self._last))}
+        for each in (most, least):
+            evidence |= {f"share.{each}": self._share(each), f"n.{each}": float(self._groups[each][0])}
+        return self._voice.alert(seen, message, evidence)
+
+    def _enter(self, group: str, positive: bool) -> None:  # noqa: FBT001 - a decision is a pair of these
+        self._last.append((group, positive))
+        counts = self._groups.setdefault(group, [0, 0])
+        counts[0] += 1
+        counts[1] += positive
+
+    def _leave(self) -> None:
+        group, positive = self._last.popleft()
+        counts = self._groups[group]
+        counts[0] -= 1
+        counts[1] -= positive
+        if not counts[0]:
+            del self._groups[group]
+
+    def _share(self, group: str) -> float:
+        n, positive = self._groups[group]
+        return positive / n
+
+    def _gap(self) -> tuple[float, str, str]:
+        most, least, high, low = "", "", -1.0, 2.0
+        for group, (n, positive) in self._groups.items():
+            if n < self._min_group:
+                continue
+            share = positive / n
+            # Equal shares are told by name, so that the order in which groups appeared does not matter.
+            high, most = max((high, most), (share, group))
+            low, least = min((low, least), (share, group))
+        return max(high - low, 0.0), most, least
+
+    def state(self) -> State:
+        """Return the window: its groups, and one number per decision (twice the group, plus one where positive)."""
+        names = sorted(self._groups)
+        place = {name: 2 * number for number, name in enumerate(names)}
+        return {
+            "groups": names,
+            "last": [place[group] + positive for group, positive in self._last],
+            "raised": self._crossing.raised,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        names: list[str] = state["groups"]
+        self._last.clear()
+        self._groups.clear()
+        for code in state["last"]:
+            self._enter(names[code // 2], bool(code % 2))
+        self._crossing.raised = state["raised"]

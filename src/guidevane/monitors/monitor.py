@@ -1,0 +1,159 @@
+"""What every monitor has in common: it watches and speaks, it never touches.
+
+An author declares a monitor as a word (:class:`Declared`). ``watch`` builds its live counterparts
+(:class:`Monitor`), one per signal: they hold state, but no consumer, no producer, no clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
+
+from guidevane.errors import Misconfigured
+from guidevane.events import Alert, derived_id
+from guidevane.word import Mistake, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from guidevane.event import Event
+
+Source = Literal["accepted", "decisions", "outcomes"]
+State = dict[str, Any]
+
+REARM_SHARE: Final = 0.8
+"""A limit that was crossed is watched again once the value is back below this share of it."""
+
+
+class Seen(NamedTuple):
+    """One event as a monitor sees it.
+
+    ``value`` holds the event's own fields (``accepted``), the ``Decision`` or the ``Outcome``.
+    """
+
+    event_id: str
+    event_time_us: int
+    value: Mapping[str, Any]
+
+
+class Monitor(Protocol):
+    """A live monitor of one signal. Same events in the same order: same alerts, across ``state`` and ``restore``."""
+
+    @property
+    def name(self) -> str:
+        """Name it, unique within the pipeline."""
+        ...
+
+    @property
+    def reads(self) -> Source:
+        """Say which events it wants."""
+        ...
+
+    def observe(self, seen: Seen) -> Alert | None:
+        """Take one event; speak where it has something to say."""
+        ...
+
+    def state(self) -> State:
+        """Return all that it remembers, as JSON can hold it."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Remember what ``state`` returned."""
+        ...
+
+
+@runtime_checkable
+class Declared(Protocol):
+    """A monitor as an author declares it: your own must be a frozen value with these."""
+
+    @property
+    def name(self) -> str:
+        """Name it, unique within the pipeline."""
+        ...
+
+    def misfits(self, event: Event) -> Iterator[Mistake]:
+        """Tell what is declared here and not there in the event contract; imports nothing heavy."""
+        ...
+
+    def watch(self, pipeline: str, event: Event) -> Sequence[Monitor]:
+        """Build the live monitors, one per signal."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How one live monitor speaks.
+
+    >>> Voice("employment", "parity.sex", "fairness", "sex").alert(Seen("e1", 7, {}), "a gap", {"gap": 0.2})["monitor"]
+    'parity.sex'
+    """
+
+    pipeline: str
+    monitor: str
+    kind: str
+    signal: str
+
+    def alert(self, seen: Seen, message: str, evidence: dict[str, float]) -> Alert:
+        """Return the alert of this event; its id is the same however often the event is replayed."""
+        return Alert(
+            alert_id=derived_id(self.pipeline, self.monitor, seen.event_id),
+            pipeline=self.pipeline,
+            monitor=self.monitor,
+            kind=self.kind,
+            signal=self.signal,
+            message=message,
+            event_id=seen.event_id,
+            event_time_us=seen.event_time_us,
+            evidence=evidence,
+        )
+
+
+class Crossing:
+    """Tells once that a value went above its limit, and again only after it was clearly back below.
+
+    >>> crossing = Crossing(0.10)
+    >>> [crossing.above(value) for value in (0.09, 0.11, 0.12, 0.09, 0.11, 0.07, 0.11)]
+    [False, True, False, False, False, False, True]
+    """
+
+    __slots__ = ("limit", "raised")
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.raised = False
+
+    def above(self, value: float) -> bool:
+        """Take the next value; tell whether it is the one that crosses."""
+        if self.raised:
+            self.raised = value > self.limit * REARM_SHARE
+            return False
+        self.raised = value > self.limit
+        return self.raised
+
+
+def unknown(what: str, names: Iterable[str], known: Sequence[str], path: str) -> Iterator[Mistake]:
+    """Tell of each name that ``known`` does not hold.
+
+    >>> [str(mistake) for mistake in unknown("field", ["aeg"], ["age", "sex"], "fields")]
+    ["fields: there is no field 'aeg' → write 'age'"]
+    """
+    for name in names:
+        if name not in known:
+            yield Mistake(path, f"there is no {what} {name!r}", nearest(name, known))
+
+
+def watch(declared: Sequence[Declared], pipeline: str, event: Event) -> list[Monitor]:
+    """Build the live monitors of a pipeline.
+
+    Raises ``Misconfigured`` with every mistake at once: names that the event does not have, monitors of one name.
+    """
+    wrong = [mistake.under(each.name) for each in declared for mistake in each.misfits(event)]
+    wrong += [
+        Mistake("monitors", f"{count} monitors have the name {name!r}", "give each its own name=...")
+        for name, count in Counter(each.name for each in declared).items()
+        if count > 1
+    ]
+    if wrong:
+        raise Misconfigured("\n".join(map(str, wrong)))
+    return [monitor for each in declared for monitor in each.watch(pipeline, event)]

@@ -1,0 +1,203 @@
+"""The label join: what was decided about an event, and what turned out to be true of it."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from guidevane.events import Outcome
+
+if TYPE_CHECKING:
+    from guidevane.events import Decision, Label
+    from guidevane.monitors.monitor import State
+
+_SHARED_MOST = 4096
+
+
+class Held(NamedTuple):
+    """A label that was taken: its value and when it became known."""
+
+    value: float
+    at_us: int | None
+
+
+class JoinCounts(NamedTuple):
+    """What became of decisions and labels so far; ``pending`` is what is remembered now."""
+
+    pending: int
+    outcomes: int
+    duplicates: int
+    stale: int
+    unlabelled: int
+    orphans: int
+    evicted: int
+
+
+class _Entry:
+    """One event: until when it is remembered, what was decided, what is true, which outcome was emitted last."""
+
+    __slots__ = ("at_us", "decision", "label", "revision")
+
+    def __init__(self, at_us: int, decision: tuple[Any, ...] | None, label: Held | None, revision: int = -1) -> None:
+        self.at_us = at_us
+        self.decision = decision
+        self.label = label
+        self.revision = revision
+
+
+class OutcomeJoin:
+    """Joins decisions and labels by event id, in whatever order, late, missing, repeated or corrected.
+
+    The first decision of an event counts, as for every reader. Its last label wins: the one that became known
+    last (``observed_at_us``), or that arrived last where that is not known. The same label again is
+    nothing; another one is an outcome with the next revision. So the last outcome of an event
+    is what joining all of it offline would give, while the event is remembered: ``ttl_s`` of event time, and at most
+    ``max_pending`` events, of which the oldest go first.
+
+    >>> join = OutcomeJoin(ttl_s=60.0, max_pending=10)
+    >>> join.label({"event_id": "e1", "label": 1.0, "observed_at_us": None}, written_at_us=5)
+    >>> decision = {"decision_id": "d1", "event_id": "e1", "event_time_us": 4, "pipeline": "p", "score": 0.2,
+    ...     "probability": 0.2, "threshold": 0.5, "decision": "no", "positive": False, "outcome": "full",
+    ...     "models": {}, "protected": {}}
+    >>> join.decide(decision, written_at_us=6)["revision"]
+    0
+    >>> join.label({"event_id": "e1", "label": 0.0, "observed_at_us": None}, written_at_us=7)["revision"]
+    1
+    """
+
+    def __init__(self, *, ttl_s: float = 86_400.0, max_pending: int = 100_000) -> None:
+        self._ttl_us = int(ttl_s * 1e6)
+        self._max_pending = max_pending
+        # Ordered, because a dict takes ever longer to find its first key while keys leave at the front.
+        self._decided: OrderedDict[str, _Entry] = OrderedDict()
+        # Labels without a decision; apart, so that neither kind holds back the expiry of the other.
+        self._waiting: OrderedDict[str, _Entry] = OrderedDict()
+        self._watermark_us = 0
+        self._tally = dict.fromkeys(JoinCounts._fields[1:], 0)
+        self._shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    @property
+    def counts(self) -> JoinCounts:
+        """Return what became of decisions and labels so far."""
+        return JoinCounts(len(self._decided) + len(self._waiting), **self._tally)
+
+    def decide(self, decision: Decision, *, written_at_us: int) -> Outcome | None:
+        """Take a decision; return its outcome where the label was there first.
+
+        ``written_at_us`` is the record's time on the topic: one event from the future must not expire all others.
+        """
+        event_id = decision["event_id"]
+        if event_id in self._decided:
+            self._tally["duplicates"] += 1
+            return None
+        at_us = min(decision["event_time_us"], written_at_us)
+        waiting = self._waiting.pop(event_id, None)
+        entry = _Entry(at_us, self._compact(decision), waiting.label if waiting else None)
+        self._decided[event_id] = entry
+        self._watermark_us = max(self._watermark_us, at_us)
+        self._forget()
+        return self._emit(event_id, entry, entry.decision, entry.label) if entry.decision and entry.label else None
+
+    def label(self, label: Label, *, written_at_us: int) -> Outcome | None:
+        """Take a label; return the outcome where it is the first or another one, and the decision is there.
+
+        ``written_at_us`` is the record's time on the topic: a label that is ahead of its decision waits ``ttl_s``
+        from there.
+        """
+        event_id, new = label["event_id"], Held(label["label"], label["observed_at_us"])
+        entry = self._decided.get(event_id) or self._waiting.get(event_id)
+        if entry is None:
+            self._waiting[event_id] = _Entry(max(self._watermark_us, written_at_us), None, new)
+            self._forget()
+            return None
+        held = entry.label
+        if held is not None:
+            if new.at_us is not None and held.at_us is not None and new.at_us < held.at_us:
+                self._tally["stale"] += 1
+                return None
+            if new.value == held.value:
+                self._tally["duplicates"] += 1
+                entry.label = new if new.at_us is not None else held
+                return None
+        entry.label = new
+        return self._emit(event_id, entry, entry.decision, new) if entry.decision else None
+
+    def _emit(self, event_id: str, entry: _Entry, decision: tuple[Any, ...], label: Held) -> Outcome:
+        entry.revision += 1
+        self._tally["outcomes"] += 1
+        decision_id, event_time_us, score, probability, positive, outcome, models, protected = decision
+        return Outcome(
+            event_id=event_id,
+            decision_id=decision_id,
+            event_time_us=event_time_us,
+            label=label.value,
+            label_at_us=label.at_us,
+            score=score,
+            probability=probability,
+            positive=positive,
+            outcome=outcome,
+            revision=entry.revision,
+            models=models,
+            protected=protected,
+        )
+
+    def _forget(self) -> None:
+        horizon_us = self._watermark_us - self._ttl_us
+        for entries in (self._decided, self._waiting):
+            while entries and next(iter(entries.values())).at_us < horizon_us:
+                self._drop(entries)
+        while len(self._decided) + len(self._waiting) > self._max_pending:
+            self._drop(max((self._waiting, self._decided), key=len))
+            self._tally["evicted"] += 1
+
+    def _drop(self, entries: OrderedDict[str, _Entry]) -> None:
+        _, entry = entries.popitem(last=False)
+        if entry.decision is None:
+            self._tally["orphans"] += 1
+        elif entry.label is None:
+            self._tally["unlabelled"] += 1
+
+    def _compact(self, decision: Decision) -> tuple[Any, ...]:
+        """Keep what an outcome repeats; equal maps of versions and attributes are kept once."""
+        return (
+            decision["decision_id"],
+            decision["event_time_us"],
+            _finite(decision["score"]),
+            _finite(decision["probability"]),
+            decision["positive"],
+            decision["outcome"],
+            self._share(decision["models"]),
+            self._share(decision["protected"]),
+        )
+
+    def _share(self, value: dict[str, str]) -> dict[str, str]:
+        if len(self._shared) >= _SHARED_MOST:
+            self._shared.clear()
+        return self._shared.setdefault(tuple(value.items()), value)
+
+    def state(self) -> State:
+        """Return all that is remembered, in its order."""
+        return {
+            "watermark_us": self._watermark_us,
+            "tally": self._tally,
+            "decided": [[key, e.at_us, e.decision, e.label, e.revision] for key, e in self._decided.items()],
+            "waiting": [[key, e.at_us, e.decision, e.label, e.revision] for key, e in self._waiting.items()],
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from ``state``."""
+        self._watermark_us = state["watermark_us"]
+        self._tally = dict(state["tally"])
+        self._decided, self._waiting = (
+            OrderedDict((key, _revive(*entry)) for key, *entry in state[kind]) for kind in ("decided", "waiting")
+        )
+
+
+def _revive(at_us: int, decision: list[Any] | None, label: list[Any] | None, revision: int) -> _Entry:
+    return _Entry(at_us, tuple(decision) if decision else None, Held(*label) if label else None, revision)
+
+
+def _finite(value: float | None) -> float | None:
+    # JSON has no NaN: the state of a decision must come back as it was.
+    return value if value is not None and math.isfinite(value) else None
