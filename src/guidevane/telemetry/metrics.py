@@ -164,6 +164,12 @@ class Metrics:
                 {each.series: Seen(each.buckets.copy(), each.sum) for each in self._histograms.all},
             )
 
+    def standing(self, name: str) -> list[tuple[Series, float]]:
+        """Return all series of one counter or gauge with their values."""
+        with self._lock:
+            family = self._counters if DECLARED[name].kind == "counter" else self._gauges
+            return [(each.series, each.value) for each in family.all if each.series.name == name]
+
     def begin(self, now_us: int) -> None:
         """Let the first interval begin now; without it, the first ``interval_s`` is 0: unknown."""
         self._since_us = now_us
