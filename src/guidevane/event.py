@@ -162,11 +162,11 @@ class Event:
         return found
 
 
-def _listed(schema: Any) -> list[Any]:  # noqa: ANN401 - any schema
+def _listed(schema: Any) -> list[Any]:
     return schema if isinstance(schema, list) else [schema]
 
 
-def _kind(schema: Any, named: dict[str, str]) -> str:  # noqa: ANN401 - any schema
+def _kind(schema: Any, named: dict[str, str]) -> str:
     if isinstance(schema, str):
         return named.get(schema, schema)
     kind = schema["type"]

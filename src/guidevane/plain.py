@@ -55,7 +55,7 @@ class PlainJson:
             raise Reject(wrong.cause, f"{where} {wrong.says}") from None
         return record
 
-    def _reader(self, schema: Any) -> Read:  # noqa: ANN401, PLR0911 - any schema, one answer a kind
+    def _reader(self, schema: Any) -> Read:  # noqa: PLR0911 - any schema, one answer a kind
         if isinstance(schema, list):
             return self._union(schema)
         if isinstance(schema, str):
@@ -86,7 +86,7 @@ class PlainJson:
         plan = [(field["name"], self._reader(field["type"])) for field in schema["fields"]]
         defaults: dict[str, Callable[[], Any]] = {}
 
-        def read(value: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401
+        def read(value: Any, depth: int) -> dict[str, Any]:
             if type(value) is not dict:
                 raise _wrong_type("an object", value)
             if depth >= MAX_DEPTH:
@@ -115,7 +115,7 @@ class PlainJson:
                 defaults[field["name"]] = self._default(field["type"], field["default"])
         return read
 
-    def _default(self, schema: Any, given: Any) -> Callable[[], Any]:  # noqa: ANN401
+    def _default(self, schema: Any, given: Any) -> Callable[[], Any]:
         branches = schema if isinstance(schema, list) else [schema]
         # The specification's JSON encoding, which defaults are in, has bytes as Latin-1.
         if isinstance(given, str) and self._kind(branches[0]) in {"bytes", "fixed"}:
@@ -133,7 +133,7 @@ class PlainJson:
                 return only
             return lambda value, depth: None if value is None else only(value, depth)
 
-        def read(value: Any, depth: int) -> Any:  # noqa: ANN401
+        def read(value: Any, depth: int) -> Any:
             if value is None and nullable:
                 return None
             # Chosen by its outside alone: trying whole branches would cost 2^depth in a recursive union.
@@ -144,12 +144,12 @@ class PlainJson:
 
         return read
 
-    def _kind(self, schema: Any) -> str:  # noqa: ANN401
+    def _kind(self, schema: Any) -> str:
         while isinstance(schema, dict):
             schema = schema["type"]
         return self._kind(self._shapes[schema]) if schema in self._shapes else str(schema)
 
-    def _shape(self, schema: Any) -> Callable[[Any], bool]:  # noqa: ANN401
+    def _shape(self, schema: Any) -> Callable[[Any], bool]:
         kind = self._kind(schema)
         whole = schema if isinstance(schema, dict) else self._shapes.get(schema, {})
         if kind in {"record", "error"}:
@@ -184,7 +184,7 @@ def _wrong_type(wanted: str, value: object) -> _Unfit:
 def _integer(kind: str) -> Read:
     limit = _LIMITS[kind]
 
-    def read(value: Any, _depth: int) -> int:  # noqa: ANN401
+    def read(value: Any, _depth: int) -> int:
         # Not isinstance: a bool is an int to Python, and nowhere else.
         if type(value) is not int:
             raise _wrong_type(f"an integer ({kind})", value)
@@ -195,7 +195,7 @@ def _integer(kind: str) -> Read:
     return read
 
 
-def _double(value: Any, _depth: int) -> float:  # noqa: ANN401
+def _double(value: Any, _depth: int) -> float:
     if type(value) is float:
         return value
     if type(value) is int:
@@ -203,31 +203,31 @@ def _double(value: Any, _depth: int) -> float:  # noqa: ANN401
     raise _wrong_type("a number", value)
 
 
-def _float(value: Any, depth: int) -> float:  # noqa: ANN401
+def _float(value: Any, depth: int) -> float:
     number = _double(value, depth)
     if abs(number) > _LARGEST_FLOAT:
         raise _Unfit("out_of_range", f"must fit a float of 32 bits, got {number}")
     return number
 
 
-def _string(value: Any, _depth: int) -> str:  # noqa: ANN401
+def _string(value: Any, _depth: int) -> str:
     if type(value) is not str:
         raise _wrong_type("a string", value)
     return value
 
 
-def _boolean(value: Any, _depth: int) -> bool:  # noqa: ANN401
+def _boolean(value: Any, _depth: int) -> bool:
     if type(value) is not bool:
         raise _wrong_type("true or false", value)
     return value
 
 
-def _null(value: Any, _depth: int) -> None:  # noqa: ANN401
+def _null(value: Any, _depth: int) -> None:
     if value is not None:
         raise _wrong_type("null", value)
 
 
-def _bytes(value: Any, _depth: int) -> bytes:  # noqa: ANN401
+def _bytes(value: Any, _depth: int) -> bytes:
     if type(value) is str:
         try:
             return binascii.a2b_base64(value, strict_mode=True)
@@ -237,7 +237,7 @@ def _bytes(value: Any, _depth: int) -> bytes:  # noqa: ANN401
 
 
 def _fixed(size: int) -> Read:
-    def read(value: Any, depth: int) -> bytes:  # noqa: ANN401
+    def read(value: Any, depth: int) -> bytes:
         found = _bytes(value, depth)
         if len(found) != size:
             raise _wrong_type(f"{size} bytes in base64", value)
@@ -249,7 +249,7 @@ def _fixed(size: int) -> Read:
 def _enum(symbols: list[str]) -> Read:
     known = set(symbols)
 
-    def read(value: Any, _depth: int) -> str:  # noqa: ANN401
+    def read(value: Any, _depth: int) -> str:
         if type(value) is not str or value not in known:
             raise _wrong_type(f"one of {', '.join(symbols)}", value)
         return value
@@ -258,7 +258,7 @@ def _enum(symbols: list[str]) -> Read:
 
 
 def _array(read_item: Read) -> Read:
-    def read(value: Any, depth: int) -> list[Any]:  # noqa: ANN401
+    def read(value: Any, depth: int) -> list[Any]:
         if type(value) is not list:
             raise _wrong_type("an array", value)
         if len(value) > MAX_VALUES:
@@ -276,7 +276,7 @@ def _array(read_item: Read) -> Read:
 
 
 def _map(read_value: Read) -> Read:
-    def read(value: Any, depth: int) -> dict[str, Any]:  # noqa: ANN401
+    def read(value: Any, depth: int) -> dict[str, Any]:
         if type(value) is not dict:
             raise _wrong_type("an object", value)
         if len(value) > MAX_VALUES:

@@ -54,7 +54,7 @@ def make(contract: str, version: int, schema: Mapping[str, Any]) -> Schema:
     2096383771
     """
     try:
-        parsed = parse_schema(_physical(schema))
+        parsed = parse_schema(physical(schema))
         canonical = to_parsing_canonical_form(parsed)
     except (SchemaParseException, ValueError, LookupError, TypeError, AttributeError, RecursionError) as wrong:
         raise Misconfigured(f"contract {contract!r} version {version} is not an Avro schema: {wrong}") from wrong
@@ -112,15 +112,16 @@ def version_of(path: Path) -> int | None:
     return None
 
 
-def _physical(schema: Any) -> Any:  # noqa: ANN401 - any JSON
+def physical(schema: Any) -> Any:
+    """Return a schema without its logical types."""
     if isinstance(schema, list):
-        return [_physical(branch) for branch in schema]
+        return [physical(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if key not in _LOGICAL}
     if "fields" in kept:
-        kept["fields"] = [{**field, "type": _physical(field["type"])} for field in kept["fields"]]
+        kept["fields"] = [{**field, "type": physical(field["type"])} for field in kept["fields"]]
     for key in ("type", "items", "values"):
         if key in kept:
-            kept[key] = _physical(kept[key])
+            kept[key] = physical(kept[key])
     return kept

@@ -49,7 +49,7 @@ def skimmer(schema: Mapping[str, Any]) -> Callable[[bytes, int], None] | None:
     return check
 
 
-def _compile(schema: Any, named: dict[str, _Node], costly: set[str]) -> _Node:  # noqa: ANN401, PLR0911 - any schema
+def _compile(schema: Any, named: dict[str, _Node], costly: set[str]) -> _Node:  # noqa: PLR0911 - any schema
     if isinstance(schema, list):
         return _Node("union", parts=[_compile(branch, named, costly) for branch in schema])
     if isinstance(schema, str):

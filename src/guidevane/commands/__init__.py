@@ -1,0 +1,1 @@
+"""The subcommands of ``guidevane``, one file each; each imports what it uses only when it runs."""
