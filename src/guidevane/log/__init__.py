@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from guidevane.topics import TopicSpec
 
@@ -130,12 +130,17 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Writes; what it returned from is durable."""
 
-    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
-        """Append all messages in order; return the first one's offset once every replica that must has them.
+    async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
+        """Take all messages, in order behind those posted before; what is returned gives the first one's offset.
 
-        Raises ``Retryable`` where the log did not answer in time: the messages may or may not be there.
+        The offset comes once every replica that must has them. Awaiting it raises ``Retryable``
+        where the log did not answer in time: the messages may or may not be there.
         """
         ...
+
+    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
+        """Post, and wait for the offset."""
+        return await (await self.post(topic, partition, messages))
 
     async def send_keyed(self, topic: str, message: Message) -> Partition:
         """Append one message to the partition that its key hashes to (murmur2, as Java's client)."""

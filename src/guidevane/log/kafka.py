@@ -26,7 +26,7 @@ from guidevane.errors import Fenced, Misconfigured, Reject, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Message, Partition, Producer, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Generator, Mapping, Sequence
 
     from guidevane.topics import TopicSpec
 
@@ -300,23 +300,24 @@ class KafkaProducer(Producer):
     def __init__(self, client: AIOKafkaProducer) -> None:
         self.client = client
 
-    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
-        """Append all messages in order; return the first one's offset."""
+    async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
+        """Take all messages, in order behind those posted before; what is returned gives the first one's offset."""
         waiting = []
         batch = self.client.create_batch()
         try:
             for message in messages:
-                headers = list(message.headers)
-                args = {"timestamp": None, "key": message.key, "value": message.value, "headers": headers}
-                if batch.append(**args) is None:
+                row: dict[str, Any] = {
+                    "timestamp": None, "key": message.key, "value": message.value, "headers": list(message.headers)
+                }  # fmt: skip
+                if batch.append(**row) is None:
                     waiting.append(await self.client.send_batch(batch, topic, partition=partition))
                     batch = self.client.create_batch()
-                    if batch.append(**args) is None:
+                    if batch.append(**row) is None:
                         raise Reject("too_large", f"a message of {len(message.value or b'')} bytes exceeds the limit")
             waiting.append(await self.client.send_batch(batch, topic, partition=partition))
-            return int((await asyncio.gather(*waiting))[0].offset)
         except KafkaError as broken:
             raise Retryable(f"sending to {topic}/{partition}: {broken!r}") from broken
+        return _FirstOffset(waiting, f"{topic}/{partition}")
 
     async def send_keyed(self, topic: str, message: Message) -> Partition:
         """Append one message to the partition that its key hashes to."""
@@ -333,6 +334,23 @@ class KafkaProducer(Producer):
     async def close(self) -> None:
         """Flush, then disconnect."""
         await self.client.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstOffset:
+    """Awaited, gives the first offset once every batch is acknowledged. No task, no coroutine: there are many."""
+
+    batches: list[Any]
+    where: str
+
+    def __await__(self) -> Generator[Any, None, int]:
+        try:
+            first = yield from self.batches[0].__await__()
+            for batch in self.batches[1:]:
+                yield from batch.__await__()
+        except KafkaError as broken:
+            raise Retryable(f"sending to {self.where}: {broken!r}") from broken
+        return int(first.offset)
 
 
 class _Ear(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guidevane.clock import SystemClock
-from guidevane.errors import Fenced, Misconfigured
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured
 from guidevane.log import Committed, Consumer, Fetch, Listener, Message, Partition, Producer, Record
 from guidevane.log.murmur import murmur2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.topics import TopicSpec
@@ -293,9 +293,14 @@ class MemoryProducer(Producer):
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
 
-    async def send(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
-        """Append all messages in order; return the first one's offset."""
-        return await self.log.append(topic, partition, messages)
+    async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
+        """Append all messages in order; what is returned gives the first one's offset."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        try:
+            done.set_result(await self.log.append(topic, partition, messages))
+        except GuidevaneError as failed:
+            done.set_exception(failed)
+        return done
 
     async def send_keyed(self, topic: str, message: Message) -> Partition:
         """Append one message to the partition of its key; one without a key goes to partition 0."""

@@ -1,0 +1,179 @@
+"""One fetched batch on its way through the stages: handled, posted, acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from guidevane.errors import Reject
+from guidevane.log import Message, Partition, Record
+from guidevane.runtime.deadletter import dead_letter
+from guidevane.runtime.handling import answers
+from guidevane.runtime.stage import Stage, carried, origin_of
+from guidevane.telemetry import names
+from guidevane.telemetry.tracing import links_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from guidevane.clock import Clock
+    from guidevane.log import Producer
+    from guidevane.runtime.fence import Fence
+    from guidevane.runtime.takeover import Ownership
+    from guidevane.telemetry.metrics import Metrics
+    from guidevane.telemetry.tracing import Tracer
+
+
+class _Posted(NamedTuple):
+    topic: str
+    partition: int
+    count: int
+    first_offset: Awaitable[int]
+
+
+@dataclass(slots=True)
+class Flight:
+    """A batch, where its partitions stand after it, and which of its stages have let the next batch pass."""
+
+    records: Sequence[Record]
+    ends: dict[Partition, int]
+    bytes: int
+    before: Flight | None
+    passed: list[asyncio.Event]
+    outputs: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The stages that one worker runs, and what they need to run."""
+
+    stages: Sequence[Stage]
+    dlq: str
+    group: str
+    clock: Clock
+    metrics: Metrics
+    fence: Fence
+    tracer: Tracer
+    turns: Sequence[asyncio.Semaphore]
+
+    async def carry(self, flight: Flight, producer: Producer, owned: dict[Partition, Ownership]) -> None:
+        """Take a flight through every stage; return when all of its outputs are acknowledged."""
+        try:
+            async with asyncio.TaskGroup() as waiting:
+                records = flight.records
+                for index in range(len(self.stages)):
+                    records = await self._pass(index, records, flight, producer, owned, waiting)
+        except BaseExceptionGroup as several:
+            # Whichever it was, the worker starts over: the first says enough.
+            raise several.exceptions[0] from None
+
+    async def _pass(
+        self,
+        index: int,
+        records: Sequence[Record],
+        flight: Flight,
+        producer: Producer,
+        owned: dict[Partition, Ownership],
+        waiting: asyncio.TaskGroup,
+    ) -> list[Record]:
+        """Take a flight through one stage; return what the next one reads."""
+        stage, source = self.stages[index], self.stages[0].input
+        known = {n: owned[Partition(source, n)].answered[index] for n in {r.partition for r in records}}
+        origins = [origin_of(record, first=stage.first) for record in records]
+        fresh = [i for i, r in enumerate(records) if origins[i] not in known[r.partition]]
+        async with self.turns[index]:
+            started_us, started_s = self.clock.now_us(), self.clock.monotonic_s()
+            results = await answers(stage, [records[i] for i in fresh], clock=self.clock, metrics=self.metrics)
+            self._measure(stage, len(fresh), started_s)
+        # Batches may be handled side by side, but what they say leaves in their order.
+        if flight.before is not None:
+            await flight.before.passed[index].wait()
+        self.fence.check()
+        sent: dict[int, list[Message]] = defaultdict(list)
+        letters: dict[int, list[Message]] = defaultdict(list)
+        onward: dict[int, Record] = {}
+        for i, result in zip(fresh, results, strict=True):
+            record = records[i]
+            if isinstance(result, Message):
+                message = replace(result, headers=carried(record, origins[i], result, first=stage.first))
+                sent[record.partition].append(message)
+                onward[i] = _as_record(stage.output, record, message)
+            elif isinstance(result, Reject):
+                letters[record.partition].append(self._letter(stage, record, origins[i], result))
+        if len(fresh) < len(records):
+            self.metrics.count(names.SKIPPED_TOTAL, len(records) - len(fresh), stage=stage.name)
+            for i, r in enumerate(records):
+                if (before := known[r.partition].outputs.get(origins[i])) is not None:
+                    onward[i] = before
+        posted = [
+            _Posted(topic, number, len(messages), await producer.post(topic, number, messages))
+            for topic, by_partition in ((stage.output, sent), (self.dlq, letters))
+            for number, messages in by_partition.items()
+        ]
+        flight.passed[index].set()
+        self._count(stage, sent, letters, len(fresh))
+        if self.tracer.enabled:
+            ended_us = self.clock.now_us()
+            links = links_of([onward[i] for i in fresh if i in onward])
+            self.tracer.batch(stage.name, links, start_us=started_us, end_us=ended_us, size=len(fresh))
+        waiting.create_task(self._acknowledged(stage, flight, posted, [records[i] for i in fresh], sent))
+        return [onward[i] for i in sorted(onward)]
+
+    def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
+        self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
+        # Where stages are fused, a record's own offset is not known yet: its origin names it.
+        named = replace(record, offset=origin) if record.offset < 0 else record
+        return dead_letter(
+            named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin
+        )
+
+    async def _acknowledged(
+        self,
+        stage: Stage,
+        flight: Flight,
+        posted: list[_Posted],
+        records: Sequence[Record],
+        sent: dict[int, list[Message]],
+    ) -> None:
+        """Once the outputs are durable, note where they stand, and how long it took since the records were readable."""
+        for topic, number, count, ack in posted:
+            outputs = flight.outputs[number]
+            outputs[topic] = max(outputs.get(topic, 0), await ack + count)
+        now_us = self.clock.now_us()
+        arrived = np.array([r.timestamp_us for r in records if r.timestamp_us], dtype=np.float64)
+        if arrived.size:
+            self.metrics.observe(names.STAGE_DURATION_SECONDS, (now_us - arrived) / 1e6, stage=stage.name)
+        happened = [
+            message.body["event_time_us"]
+            for messages in sent.values()
+            for message in messages
+            if isinstance(message.body, dict) and "event_time_us" in message.body
+        ]
+        if happened:
+            self.metrics.observe(names.AGE_SECONDS, (now_us - np.array(happened, np.float64)) / 1e6, stage=stage.name)
+
+    def _measure(self, stage: Stage, size: int, started_s: float) -> None:
+        if size:
+            self.metrics.observe(names.BATCH_SIZE, float(size), stage=stage.name)
+            self.metrics.observe(
+                names.HANDLE_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=stage.name
+            )
+
+    def _count(
+        self, stage: Stage, sent: dict[int, list[Message]], letters: dict[int, list[Message]], total: int
+    ) -> None:
+        out, dead = sum(map(len, sent.values())), sum(map(len, letters.values()))
+        for result, n in (("out", out), ("reject", dead), ("skip", total - out - dead)):
+            if n:
+                self.metrics.count(names.EVENTS_TOTAL, n, stage=stage.name, result=result)
+
+
+def _as_record(topic: str, source: Record, message: Message) -> Record:
+    """Return a message as the next stage reads it; its offset is not known before the log has answered."""
+    return Record(
+        topic, source.partition, -1, message.key, message.value, message.headers, source.timestamp_us, message.body
+    )

@@ -1,0 +1,169 @@
+"""A room's life, the same for all: ports opened, signals heard, work done, drained, everything closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from guidevane.catalogue import Catalogue
+from guidevane.clock import Clock, SystemClock
+from guidevane.codec import Codec
+from guidevane.errors import GuidevaneError, Misconfigured, Retryable
+from guidevane.loading import load_pipeline
+from guidevane.log import Fetch, Log
+from guidevane.log.kafka import KafkaLog
+from guidevane.runtime.retry import Backoff
+from guidevane.runtime.worker import Limits, Worker
+from guidevane.settings import RoomSettings
+from guidevane.telemetry.exposition import Exposition
+from guidevane.telemetry.health import Health, HealthServer
+from guidevane.telemetry.metrics import Metrics
+from guidevane.telemetry.publisher import Publisher
+from guidevane.telemetry.tracing import Tracer, tracer_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from guidevane.pipeline import Pipeline
+    from guidevane.runtime.stage import Stage
+
+S = TypeVar("S", bound=RoomSettings)
+S_co = TypeVar("S_co", bound=RoomSettings, covariant=True)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room(Generic[S_co]):
+    """What a room is given: its settings, its pipeline, and the ports. ``stop`` is set when it shall end."""
+
+    name: str
+    settings: S_co
+    pipeline: Pipeline
+    log: Log
+    clock: Clock
+    catalogue: Catalogue
+    codec: Codec
+    metrics: Metrics
+    health: Health
+    tracer: Tracer
+    stop: asyncio.Event
+
+    @property
+    def group(self) -> str:
+        """Return the room's consumer group."""
+        return f"{self.pipeline.name}.{self.name}"
+
+    def worker(self, stages: Sequence[Stage]) -> Worker:
+        """Return the engine for these stages, paced as the settings say."""
+        settings = self.settings
+        return Worker(
+            stages,
+            log=self.log,
+            dlq=self.pipeline.topics.dlq,
+            group=self.group,
+            instance=settings.instance,
+            clock=self.clock,
+            metrics=self.metrics,
+            health=self.health,
+            tracer=self.tracer,
+            limits=Limits(
+                fetch=Fetch(wait_s=settings.fetch_wait_s),
+                max_records=settings.max_in_flight_records,
+                session_s=settings.session_timeout_s,
+            ),
+        )
+
+
+def live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> None:
+    """Run a room until it is told to stop; the process ends with 0, or with 78 where a person must mend something.
+
+    SIGTERM and SIGINT drain; a second one ends the process at once.
+    """
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    try:
+        _loop_runner()(_live(name, settings, work))
+    except Misconfigured as wrong:
+        _log.error("%s cannot run: %s", name, wrong)  # noqa: TRY400 - the message says it all
+        # EX_CONFIG of sysexits.h: a supervisor need not try again.
+        sys.exit(78)
+
+
+def _loop_runner() -> Callable[..., None]:
+    try:
+        import uvloop  # noqa: PLC0415 - an extra, and not on every platform
+    except ImportError:
+        return asyncio.run
+    return uvloop.run
+
+
+async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> None:
+    pipeline = load_pipeline(settings.pipeline)
+    stop = asyncio.Event()
+    _hear(stop)
+    clock = SystemClock()
+    catalogue = Catalogue()
+    catalogue.learn(pipeline.event)
+    async with AsyncExitStack() as open_:
+        metrics = Metrics(pipeline.name, name, settings.instance)
+        exposition = Exposition(metrics)
+        open_.callback(exposition.close)
+        health = Health(clock)
+        server = HealthServer(health, exposition.scrape, settings.metrics_port, host=settings.metrics_host)
+        open_.enter_context(server)
+        tracer = tracer_for(pipeline.name, name, settings.instance, os.environ)
+        open_.callback(tracer.close)
+        log = KafkaLog(settings.connection())
+        open_.push_async_callback(log.close)
+        codec = Codec(catalogue)
+        room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)
+        await patiently(room, lambda: log.ensure(pipeline.topics.specs(pipeline.partitions)))
+        producer = await patiently(room, lambda: log.producer(name=f"{settings.instance}-telemetry"))
+        open_.push_async_callback(producer.close)
+        publisher = Publisher(metrics, producer, codec.encoder("telemetry"), clock)
+        speaking = asyncio.create_task(publisher.run(stop))
+        try:
+            await work(room)
+        finally:
+            stop.set()
+            await speaking
+
+
+T = TypeVar("T")
+
+
+async def patiently(room: Room[S], call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the world is ready; the reason why it is not stands in ``/readyz``."""
+    backoff = Backoff(0.2, 3.0)
+    attempt = 0
+    while True:
+        room.health.tick()
+        try:
+            return await call()
+        except Retryable as not_yet:
+            room.health.ready(False, str(not_yet))
+            _log.info("waiting: %s", not_yet)
+            if room.stop.is_set():
+                raise GuidevaneError(f"stopped while waiting: {not_yet}") from not_yet
+            await asyncio.sleep(backoff.delay_s(attempt))
+            attempt += 1
+
+
+def _hear(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)

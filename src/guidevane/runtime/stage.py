@@ -1,0 +1,67 @@
+"""What a room gives the engine: where it reads, where it writes, and one function between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from guidevane.errors import Reject
+from guidevane.log import Headers, Message, Record
+from guidevane.telemetry.tracing import HEADER as TRACE
+
+# The offset of the event in the pipeline's first topic: with the partition, which is the same all
+# along, it names the event on every topic. It is how a stage knows its own answers again.
+ORIGIN = "gv.origin"
+
+Result = Message | Reject | None
+"""One answer for one record: a message, a dead letter's reason, or nothing (a duplicate)."""
+
+Handler = Callable[[Sequence[Record]], Awaitable[Sequence[Result]]]
+"""Answers a batch, one result a record, in the same order.
+
+It may be called again with the same records, alone or split, so it changes nothing before it
+returns. It raises ``Retryable`` where the same call may succeed later; anything else that it
+raises is a bug, and is traced to the record that causes it.
+"""
+
+Recall = Callable[[int, Sequence[Record]], None]
+"""Told, on taking a partition over, the partition and the stage's own last outputs there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step from topic to topic.
+
+    ``first`` says that the input is the pipeline's first topic, whose headers are the world's.
+    ``concurrency`` is how many batches may be handled at once; their answers keep their order.
+    ``recall`` and ``recall_records`` let a stage that remembers (such as deduplication) rebuild
+    what it knew from what it wrote.
+    """
+
+    name: str
+    input: str
+    output: str
+    handle: Handler
+    first: bool = False
+    concurrency: int = 1
+    recall: Recall | None = None
+    recall_records: int = 0
+    patience_s: float = 30.0
+
+
+def origin_of(record: Record, *, first: bool) -> int:
+    """Return the event's offset in the pipeline's first topic."""
+    if first:
+        return record.offset
+    written = record.header(ORIGIN)
+    return int(written) if written is not None and written.isdigit() else record.offset
+
+
+def carried(record: Record, origin: int, message: Message, *, first: bool) -> Headers:
+    """Return the headers of an answer: its own, its origin, and the trace it belongs to.
+
+    What the first stage reads was written by the world: only its handler says what of it is carried on.
+    """
+    mine: Headers = (*message.headers, (ORIGIN, b"%d" % origin))
+    trace = None if first else record.header(TRACE)
+    return mine if trace is None else (*mine, (TRACE, trace))

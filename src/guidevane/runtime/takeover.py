@@ -1,0 +1,78 @@
+"""Taking a partition over: reading one's own outputs, so that nothing is answered twice.
+
+A crash between an output and its commit leaves events that are answered but not committed. The
+new owner reads outputs and dead letters from where the commit's note says, and remembers which
+origins they answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from guidevane.log import Partition, Record
+from guidevane.runtime.deadletter import STAGE
+from guidevane.runtime.places import Place, outputs_of
+from guidevane.runtime.stage import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.log import Committed, Log
+    from guidevane.runtime.stage import Stage
+
+
+@dataclass(slots=True)
+class Answered:
+    """What one stage has answered beyond the commit, by origin."""
+
+    outputs: dict[int, Record] = field(default_factory=dict)
+    dead: set[int] = field(default_factory=set)
+
+    def __contains__(self, origin: int) -> bool:
+        return origin in self.outputs or origin in self.dead
+
+
+@dataclass(slots=True)
+class Ownership:
+    """One partition of the worker's input, as its new owner knows it."""
+
+    place: Place
+    answered: list[Answered]
+
+
+async def take_over(
+    log: Log, stages: Sequence[Stage], dlq: str, partitions: Mapping[Partition, Committed | None]
+) -> dict[Partition, Ownership]:
+    """Return what the outputs say about each partition, and let the stages recall theirs."""
+    ends = {topic: await log.ends(topic) for topic in {*(stage.output for stage in stages), dlq}}
+    owned: dict[Partition, Ownership] = {}
+    for partition, committed in partitions.items():
+        number = partition.number
+        noted = outputs_of(committed.note) if committed is not None else {}
+        letters = await _since(log, Partition(dlq, number), noted.get(dlq, 0), ends[dlq])
+        place = Place(committed.offset if committed is not None else 0, dict(noted))
+        owned[partition] = Ownership(place, [])
+        for stage in stages:
+            start = noted.get(stage.output, 0)
+            keep = max(0, start - stage.recall_records)
+            written = await _since(log, Partition(stage.output, number), keep, ends[stage.output])
+            if stage.recall is not None:
+                stage.recall(number, written[-stage.recall_records :] if stage.recall_records else written)
+            owned[partition].answered.append(
+                Answered(
+                    # The first answer counts: a zombie's second one is never looked at.
+                    {origin_of(r, first=False): r for r in reversed(written) if r.offset >= start},
+                    {
+                        origin_of(letter, first=False)
+                        for letter in letters
+                        if letter.header(STAGE) == stage.name.encode()
+                    },
+                )
+            )
+    return owned
+
+
+async def _since(log: Log, partition: Partition, start: int, ends: Mapping[int, int]) -> Sequence[Record]:
+    end = ends.get(partition.number, 0)
+    return await log.read(partition, start, end) if start < end else []

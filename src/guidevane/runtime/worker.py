@@ -1,0 +1,289 @@
+"""The one loop: fetch, handle, send, commit — in that order, always.
+
+What it promises, whatever happens in between (``tests/unit/runtime`` crashes it at every step):
+
+* every record of an owned partition gets one answer: a message, a dead letter, or nothing where
+  the handler says so; answers keep the order of their partition;
+* an offset is committed only when everything before it is answered and acknowledged;
+* after a crash, what was answered already is not answered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
+from guidevane.log import Fetch, Partition, Record
+from guidevane.runtime.fence import Fence
+from guidevane.runtime.flight import Flight, Route
+from guidevane.runtime.pacing import Pacing, weight_bytes
+from guidevane.runtime.retry import Backoff
+from guidevane.runtime.stage import Stage
+from guidevane.runtime.takeover import Ownership, take_over
+from guidevane.telemetry import names
+from guidevane.telemetry.tracing import NoTracer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.clock import Clock
+    from guidevane.log import Consumer, Log, Producer
+    from guidevane.telemetry.health import Health
+    from guidevane.telemetry.metrics import Metrics
+    from guidevane.telemetry.tracing import Tracer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions."""
+
+    fetch: Fetch = field(default_factory=Fetch)
+    max_records: int = 8192
+    max_bytes: int = 64 << 20
+    commit_every_s: float = 0.5
+    drain_s: float = 8.0
+    session_s: float = 10.0
+    poll_s: float = 0.25
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
+
+
+class Worker:
+    """Runs the stages of one process, from the first one's input to the last one's output."""
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        log: Log,
+        dlq: str,
+        group: str,
+        instance: str,
+        clock: Clock,
+        metrics: Metrics,
+        health: Health,
+        tracer: Tracer | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        for stage, following in itertools.pairwise(stages):
+            if stage.output != following.input:
+                raise Misconfigured(f"{following.name} reads {following.input}, but {stage.name} writes {stage.output}")
+        self.stages = stages
+        self.log = log
+        self.group = group
+        self.instance = instance
+        self.clock = clock
+        self.metrics = metrics
+        self.health = health
+        self.limits = limits or Limits()
+        self.fetch_settings = self.limits.fetch
+        self.fence = Fence(clock, self.limits.session_s)
+        turns = [asyncio.Semaphore(stage.concurrency) for stage in stages]
+        self.route = Route(stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns)
+        self.pacing = Pacing(self.limits.max_records, self.limits.max_bytes)
+        self._consumer: Consumer | None = None
+        self._producer: Producer | None = None
+        self._owned: dict[Partition, Ownership] = {}
+        self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
+        self._dirty: set[Partition] = set()
+        self._generation = 0
+
+    def gather(self, fetch: Fetch) -> None:
+        """Change how records are gathered, from the next fetch on."""
+        self.fetch_settings = fetch
+        if self._consumer is not None:
+            self._consumer.gather(fetch)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop, then drain. Raises ``Misconfigured`` where only a person can help."""
+        ticker = asyncio.create_task(self.fence.tick())
+        attempt = 0
+        try:
+            while not stop.is_set():
+                try:
+                    await self._live(stop)
+                except (Fenced, Retryable) as trouble:
+                    # What is unsure is asked of the log: start over from the commit and the outputs.
+                    self.health.ready(False, str(trouble))
+                    if isinstance(trouble, Fenced):
+                        self.metrics.count(names.FENCED_TOTAL)
+                    _log.warning("starting over: %s", trouble)
+                    attempt = attempt + 1 if self._generation == 0 else 0
+                    await _first_of(stop.wait(), self.limits.backoff.delay_s(attempt))
+        finally:
+            self.health.ready(False, "stopped")
+            ticker.cancel()
+
+    async def _live(self, stop: asyncio.Event) -> None:
+        """One life: from joining the group to leaving it, or to the first trouble."""
+        self._generation = 0
+        self.fence.reset()
+        producer = await self.log.producer(name=self.instance)
+        self._producer = producer
+        consumer = self.log.consumer(
+            [self.stages[0].input],
+            group=self.group,
+            instance=self.instance,
+            listener=self,
+            fetch=self.fetch_settings,
+        )
+        try:
+            await consumer.start()
+            self._consumer = consumer
+            await self._loop(consumer, producer, stop)
+            self.health.ready(False, "draining")
+            await self._settle(consumer, self.limits.drain_s)
+        finally:
+            self._consumer = None
+            await self._abandon()
+            # A cluster that is gone must not keep us from starting over.
+            for close in (consumer.close, producer.close):
+                with suppress(GuidevaneError, TimeoutError, asyncio.InvalidStateError):
+                    async with asyncio.timeout(5.0):
+                        await close()
+
+    async def _loop(self, consumer: Consumer, producer: Producer, stop: asyncio.Event) -> None:
+        committed_s = self.clock.monotonic_s()
+        paused: list[Partition] = []
+        while not stop.is_set():
+            self.health.tick()
+            self.fence.check()
+            self._land()
+            if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
+                await self._commit(consumer)
+                committed_s = self.clock.monotonic_s()
+            if self.pacing.full and not paused:
+                paused = sorted(consumer.assignment())
+                consumer.pause(paused)
+                self.metrics.gauge(names.PAUSED, 1, reason=self.pacing.reason)
+            elif paused and not self.pacing.full:
+                consumer.resume(paused)
+                paused = []
+                self.metrics.gauge(names.PAUSED, 0, reason="records")
+                self.metrics.gauge(names.PAUSED, 0, reason="bytes")
+            if self.pacing.full:
+                # Fetching goes on, for the group's sake, and brings nothing; answers wake us.
+                await consumer.fetch(timeout_s=0)
+                await self._any_landed()
+                continue
+            found = await consumer.fetch(timeout_s=self.limits.poll_s)
+            generation = self._generation
+            await self._take_over(consumer, found or dict.fromkeys(consumer.assignment(), ()))
+            if generation == self._generation:
+                self._launch(found, producer)
+
+    async def _take_over(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
+        new = [partition for partition in found if partition not in self._owned]
+        if new:
+            started_s = self.clock.monotonic_s()
+            generation = self._generation
+            places = {partition: await consumer.committed(partition) for partition in new}
+            owned = await take_over(self.log, self.stages, self.route.dlq, places)
+            if generation != self._generation:
+                return
+            self._owned.update(owned)
+            self.metrics.observe(
+                names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
+            )
+        if self._generation and self._owned.keys() >= consumer.assignment():
+            self.health.ready(True, "working")
+
+    def _launch(self, found: Mapping[Partition, Sequence[Record]], producer: Producer) -> None:
+        records = [record for partition in found for record in found[partition]]
+        if not records:
+            return
+        flight = Flight(
+            records,
+            {partition: batch[-1].offset + 1 for partition, batch in found.items() if batch},
+            weight_bytes(records),
+            self._flying[-1][0] if self._flying else None,
+            [asyncio.Event() for _ in self.stages],
+        )
+        self.pacing.enter(len(records), flight.bytes)
+        self.metrics.gauge(names.IN_FLIGHT_RECORDS, self.pacing.records)
+        self.metrics.gauge(names.IN_FLIGHT_BYTES, self.pacing.bytes)
+        self._flying.append((flight, asyncio.create_task(self.route.carry(flight, producer, self._owned))))
+
+    def _land(self) -> None:
+        """Note what is answered: only ever the oldest flights, so that places are contiguous prefixes."""
+        while self._flying and self._flying[0][1].done():
+            flight, task = self._flying.popleft()
+            task.result()
+            self.pacing.leave(len(flight.records), flight.bytes)
+            for partition, end in flight.ends.items():
+                owned = self._owned[partition]
+                owned.place.advance(end, flight.outputs[partition.number])
+                self._dirty.add(partition)
+            if self._flying:
+                self._flying[0][0].before = None
+
+    async def _any_landed(self) -> None:
+        if self._flying:
+            await asyncio.wait([self._flying[0][1]], timeout=self.limits.poll_s)
+
+    async def _commit(self, consumer: Consumer) -> None:
+        if not self._dirty:
+            return
+        started_s = self.clock.monotonic_s()
+        dirty = {p for p in self._dirty if p in self._owned}
+        try:
+            await consumer.commit({partition: self._owned[partition].place.committed() for partition in dirty})
+        except Fenced as lost:
+            # Nothing depends on a commit but the length of the next takeover; if the partitions are
+            # really gone, the group tells us so by revoking them.
+            _log.warning("not committed: %s", lost)
+            return
+        self._dirty -= dirty
+        self.metrics.observe(names.COMMIT_DURATION_SECONDS, self.clock.monotonic_s() - started_s)
+
+    async def _settle(self, consumer: Consumer, within_s: float) -> None:
+        """Let what is in flight land, for so long; commit what landed."""
+        tasks = [task for _, task in self._flying]
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+        self._land()
+        await self._commit(consumer)
+
+    async def _abandon(self) -> None:
+        """Forget what is in flight: whoever comes next finds in the outputs how far it got."""
+        tasks = [task for _, task in self._flying]
+        self._flying.clear()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+            for task in tasks:
+                _ = task.cancelled() or task.exception()
+        self._owned.clear()
+        self._dirty.clear()
+        self.pacing.clear()
+
+    async def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """Finish and commit what is in flight; after this, others own the partitions."""
+        self.health.ready(False, "rebalancing")
+        self._generation += 1
+        if partitions and self._consumer is not None:
+            try:
+                await self._settle(self._consumer, self.limits.session_s / 2)
+            except GuidevaneError as unsettled:
+                _log.warning("not all was settled before the partitions went: %s", unsettled)
+        await self._abandon()
+
+    async def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        """Take note; each partition is taken over before its first record is handled."""
+        self._generation += 1
+        self.metrics.count(names.REBALANCES_TOTAL)
+        self.metrics.gauge(names.OWNED_PARTITIONS, len(partitions), topic=self.stages[0].input)
+
+
+async def _first_of(waiting: object, within_s: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await waiting  # type: ignore[misc]

@@ -1,0 +1,68 @@
+"""How a room of the hot path runs: one worker over its stages, obeying the control topic."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from guidevane.runtime.obeying import obey
+from guidevane.telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from guidevane.events import Control
+    from guidevane.runtime.room import Room, S
+    from guidevane.runtime.stage import Stage
+
+FETCH_WAIT = "fetch_wait_s"
+
+
+async def run_hot(
+    room: Room[S],
+    stages: Sequence[Stage],
+    *,
+    obeying: dict[str, Callable[[Control], None]] | None = None,
+    beside: Sequence[Awaitable[None]] = (),
+) -> None:
+    """Run the stages until the room ends.
+
+    ``obeying`` says what else control events change, by room; ``beside`` runs along. The first of
+    all these that fails ends the room, so that whoever supervises it knows.
+    """
+    worker = room.worker(stages)
+    told = dict(obeying or {})
+    also = told.get(stages[0].name)
+
+    def gather(said: Control) -> None:
+        wait_s = said["settings"].get(FETCH_WAIT)
+        if wait_s is not None:
+            worker.gather(replace(worker.fetch_settings, wait_s=wait_s))
+            room.metrics.gauge(names.FETCH_WAIT_SECONDS, wait_s)
+        room.metrics.gauge(names.CONTROL_EPOCH, said["epoch"])
+        if also is not None:
+            also(said)
+
+    # Fused stages are fetched for once, before the first of them: its wait is everyone's.
+    told[stages[0].name] = gather
+    room.metrics.gauge(names.FETCH_WAIT_SECONDS, worker.fetch_settings.wait_s)
+
+    async def work() -> None:
+        try:
+            await worker.run(room.stop)
+        finally:
+            room.stop.set()
+
+    try:
+        async with asyncio.TaskGroup() as together:
+            together.create_task(work())
+            together.create_task(obey(room.log, room.codec, room.pipeline.name, told, room.stop))
+            for each in beside:
+                together.create_task(_awaited(each))
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from several
+
+
+async def _awaited(each: Awaitable[None]) -> None:
+    await each

@@ -1,0 +1,1 @@
+"""Inference: vectors become scores, in time."""

@@ -1,0 +1,17 @@
+"""The inference room's process."""
+
+from guidevane.runtime.room import Room, live
+from guidevane.services.hot import run_hot
+from guidevane.services.inference.room import open_inference
+from guidevane.services.inference.settings import InferenceSettings
+from guidevane.settings import read_settings
+
+
+async def work(room: Room[InferenceSettings]) -> None:
+    """Answer for inference until told to stop."""
+    stage, obey = await open_inference(room)
+    await run_hot(room, [stage], obeying={"inference": obey})
+
+
+if __name__ == "__main__":
+    live("inference", read_settings(InferenceSettings), work)

@@ -1,0 +1,205 @@
+"""Members on Ray Serve: one deployment each, in one application with the pipeline's name.
+
+The only file of the rooms that imports Ray. Calls go by handle, one a member and micro-batch;
+Serve's HTTP proxies are not started. Replicas are scaled from outside, by the controller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
+
+from guidevane.errors import Misconfigured, Retryable
+from guidevane.registry import Registry
+from guidevane.services.inference.members import Answer, MemberFailed, Vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guidevane.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 3
+# Below two, a replica idles while the next batch travels; far above it, calls queue where no
+# deadline is known (forty calls in flight against four fell to 22 calls/s).
+_ONGOING = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """What a replica needs to know, as plain data: it must not import the author's pipeline to score."""
+
+    name: str
+    model: str
+    models: str
+    places: tuple[int, ...]
+    tile: int
+    device: str
+    autocast: str | None
+    num_gpus: float
+    num_cpus: float
+    warm_up: tuple[int, ...]
+
+    @property
+    def identity(self) -> str:
+        """Return a name that changes with everything that could change an answer."""
+        return hashlib.blake2b(json.dumps(asdict(self), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def specs(pipeline: Pipeline) -> list[MemberSpec]:
+    """Return the members' specs, aliases resolved to versions. Raises ``Misconfigured``."""
+    registry = Registry(pipeline.models) if pipeline.models is not None else None
+    found = []
+    for member in pipeline.ensemble.members:
+        model = member.model
+        if model.startswith("models:"):
+            if registry is None:
+                raise Misconfigured(f"member {member.name} looks up {model}, but {pipeline.name} has no models folder")
+            version = registry.resolve(model)
+            model = f"models:/{version.name}/{version.version}"
+        found.append(
+            MemberSpec(
+                member.name, model, str(pipeline.models or ""),
+                tuple(int(place) for place in pipeline.vector.places(member.inputs)),
+                member.tile, member.device, member.autocast, member.num_gpus, member.num_cpus, member.warm_up,
+            )
+        )  # fmt: skip
+    return found
+
+
+class MemberReplica:
+    """One replica of one member: loads, warms up, scores."""
+
+    def __init__(self, spec: dict[str, Any], others: tuple[Any, ...] = ()) -> None:
+        # ``others`` are the handles of the other members: Serve deploys what its root is bound to.
+        del others
+        from guidevane.registry import Tiled, load  # noqa: PLC0415 - only replicas need a framework
+
+        self.spec = MemberSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
+        source = Registry(self.spec.models).resolve(self.spec.model) if self.spec.models else self.spec.model
+        if not self.spec.model.startswith("models:"):
+            source = self.spec.model
+        device = self.spec.device
+        if self.spec.num_gpus and not _gpu():
+            logging.getLogger("ray.serve").warning("%s declares a GPU, none is here: it runs on the CPU", self.spec.name)
+            device = "cpu"
+        self.predictor = load(source, device=device, autocast=self.spec.autocast)  # type: ignore[arg-type]
+        self.tiled = Tiled(self.predictor, self.spec.tile)
+        self.places = np.array(self.spec.places, dtype=np.intp)
+        for rows in self.spec.warm_up:
+            self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))
+
+    async def predict(self, matrix: Vectors) -> tuple[Any, str, float]:
+        """Return (float64[n] scores, version, seconds computed) for the ensemble's whole matrix float32[n, width]."""
+        started = time.perf_counter()
+        scores = self.tiled.predict(np.ascontiguousarray(matrix[:, self.places]))
+        return scores, self.predictor.version, time.perf_counter() - started
+
+    async def describe(self) -> dict[str, str]:
+        """Return which spec runs here, and on what."""
+        return {
+            "identity": self.spec.identity, "version": self.predictor.version,
+            "device": self.predictor.device, "pid": str(os.getpid()),
+        }  # fmt: skip
+
+
+def connect() -> None:
+    """Join the Ray cluster that ``RAY_ADDRESS`` names. Raises ``Retryable`` where none answers."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise Misconfigured("RAY_ADDRESS is not set: start a cluster with `ray start --head`, or use `guidevane up`")
+    try:
+        ray.init(address=address, namespace="guidevane", log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
+    except (ConnectionError, RayError, RuntimeError) as away:
+        raise Retryable(f"no Ray at {address}: {away}") from away
+
+
+def deploy(pipeline: Pipeline) -> None:
+    """Deploy every member; what runs already with the same spec is left as it is, replicas and all.
+
+    Blocks until all are ready (loading frameworks takes tens of seconds).
+    """
+    wanted = specs(pipeline)
+    serve.start(proxy_location="Disabled")
+    gpus = float(ray.cluster_resources().get("GPU", 0))
+    running = serve.status().applications.get(pipeline.name)
+    if running is not None and running.status == "RUNNING" and _same(pipeline.name, wanted):
+        _log.info("all members of %s run already", pipeline.name)
+        return
+    rest = [_bound(spec, gpus) for spec in wanted[1:]]
+    # One application needs one root: the first member holds the handles of the others, unused,
+    # which spares a replica that would only hold handles.
+    serve.run(
+        _bound(wanted[0], gpus, tuple(rest)), name=pipeline.name, route_prefix=None, external_scaler_enabled=True
+    )
+
+
+def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
+    num_gpus = spec.num_gpus if gpus >= spec.num_gpus else 0.0
+    deployment = serve.deployment(MemberReplica).options(
+        name=spec.name,
+        version=spec.identity,
+        num_replicas=1,
+        max_ongoing_requests=_ONGOING,
+        ray_actor_options={"num_cpus": spec.num_cpus, "num_gpus": num_gpus},
+        health_check_period_s=1,
+        health_check_timeout_s=5,
+        graceful_shutdown_timeout_s=5,
+    )
+    return deployment.bind(asdict(spec), others)
+
+
+def _same(app: str, wanted: list[MemberSpec]) -> bool:
+    try:
+        for spec in wanted:
+            handle = serve.get_deployment_handle(spec.name, app_name=app)
+            if handle.describe.remote().result(timeout_s=5)["identity"] != spec.identity:
+                return False
+    except (RayError, RayServeException, TimeoutError) as broken:
+        _log.info("deploying again: %s", broken)
+        return False
+    return True
+
+
+def _gpu() -> bool:
+    import torch  # noqa: PLC0415 - only a member with a GPU asks
+
+    return bool(torch.cuda.is_available())
+
+
+class ServedMembers:
+    """Members behind Serve's handles; a call that a dying replica took with it is made again."""
+
+    def __init__(self, pipeline: Pipeline, on_retry: Callable[[str], None] = lambda _: None) -> None:
+        self.on_retry = on_retry
+        self._handles = {
+            name: serve.get_deployment_handle(name, app_name=pipeline.name) for name in pipeline.ensemble.names
+        }
+
+    async def ask(self, member: str, matrix: Vectors) -> Answer:
+        """Return the member's answer."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                scores, version, busy_s = await self._handles[member].predict.remote(matrix)
+                return Answer(np.asarray(scores, dtype=np.float64), version, busy_s)
+            except RayTaskError as raised:
+                raise MemberFailed(f"{member}: {raised.cause!r:.200}") from raised
+            except (RayActorError, DeploymentUnavailableError, BackPressureError, RayServeException) as away:
+                # Scoring has no memory: asking again is safe, and Serve picks another replica.
+                self.on_retry(member)
+                if attempt + 1 == _ATTEMPTS:
+                    raise Retryable(f"{member} is away: {away}") from away
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise AssertionError("unreachable")

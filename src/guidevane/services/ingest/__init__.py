@@ -1,0 +1,1 @@
+"""Ingest: what enters keeps its contract, once, without names, and with a deadline."""

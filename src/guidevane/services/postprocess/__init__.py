@@ -1,0 +1,1 @@
+"""Postprocess: scores become decisions."""

@@ -1,0 +1,76 @@
+"""What postprocess does to a batch: calibrate, hold against the threshold, name the decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guidevane.events import Decision, Prediction, derived_id
+from guidevane.log import Message, Record
+from guidevane.runtime.stage import Stage
+from guidevane.services.passing import EVENT_ID, reader
+from guidevane.telemetry import names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guidevane.clock import Clock
+    from guidevane.codec import Codec
+    from guidevane.pipeline import Pipeline
+    from guidevane.runtime.stage import Result
+    from guidevane.telemetry.metrics import Metrics
+
+
+class Postprocess:
+    """The handler of the postprocess stage. A decision holds nothing that a replay could not repeat."""
+
+    def __init__(self, pipeline: Pipeline, codec: Codec, *, clock: Clock, metrics: Metrics) -> None:
+        self.pipeline = pipeline
+        self.rule = pipeline.decision
+        self.clock = clock
+        self.metrics = metrics
+        self._read = reader(codec, "prediction", Prediction)
+        self._encode = codec.encoder("decision")
+
+    async def __call__(self, records: Sequence[Record]) -> list[Result]:
+        """Return a decision for each record."""
+        predictions = [self._read(record) for record in records]
+        scores = np.array([np.nan if p["score"] is None else p["score"] for p in predictions], dtype=np.float64)
+        probability, positive = self.rule.decide(scores)
+        labels = self.rule.labels(probability)
+        results: list[Result] = []
+        for i, (record, prediction) in enumerate(zip(records, predictions, strict=True)):
+            scored = prediction["score"] is not None
+            decision: Decision = {
+                "decision_id": derived_id(self.pipeline.name, prediction["event_id"]),
+                "event_id": prediction["event_id"],
+                "event_time_us": prediction["event_time_us"],
+                "pipeline": self.pipeline.name,
+                "score": prediction["score"],
+                "probability": float(probability[i]) if scored else None,
+                "threshold": self.rule.at,
+                "decision": labels[i],
+                "positive": bool(positive[i]),
+                "outcome": prediction["outcome"],
+                "models": {m["name"]: m["version"] for m in prediction["members"] if m["status"] == "ok"},
+                "protected": prediction["protected"],
+            }
+            named = (EVENT_ID, prediction["event_id"].encode())
+            results.append(Message(record.key, self._encode(decision), (named,), decision))
+        self._count(predictions)
+        return results
+
+    def _count(self, predictions: Sequence[Prediction]) -> None:
+        outcomes = [p["outcome"] for p in predictions]
+        for outcome in set(outcomes):
+            self.metrics.count(names.DECISIONS_TOTAL, outcomes.count(outcome), outcome=outcome)
+        now_us = self.clock.now_us()
+        if late := sum(p["deadline_us"] < now_us for p in predictions):
+            self.metrics.count(names.LATE_TOTAL, late)
+
+
+def postprocess_stage(postprocess: Postprocess) -> Stage:
+    """Return the stage: predictions in, decisions out."""
+    topics = postprocess.pipeline.topics
+    return Stage(name="postprocess", input=topics.predictions, output=topics.decisions, handle=postprocess)

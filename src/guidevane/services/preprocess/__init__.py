@@ -1,0 +1,1 @@
+"""Preprocess: events become feature vectors."""

@@ -1,0 +1,100 @@
+"""What an operator may set for a room, from the environment: frozen, and a misspelt name refuses to start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from guidevane.errors import Misconfigured
+from guidevane.word import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guidevane.log.kafka import Connection
+
+S = TypeVar("S", bound="RoomSettings")
+
+PREFIX = "GUIDEVANE_"
+KAFKA_PREFIX = "KAFKA_"
+
+
+class RoomSettings(BaseSettings):
+    """What every room can be told, each as ``GUIDEVANE_<NAME>``. Defaults suit a laptop.
+
+    Kafka's own settings come as ``KAFKA_<NAME>``: ``KAFKA_BOOTSTRAP_SERVERS``, and what aiokafka
+    takes for security (``KAFKA_SECURITY_PROTOCOL``, ``KAFKA_SASL_MECHANISM``, ``KAFKA_SSL_CAFILE``, ...).
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    pipeline: str = "employment"
+    instance: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    state_dir: Path = Path(".guidevane")
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
+    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] = 0.010
+    max_in_flight_records: Annotated[int, Field(ge=1)] = 8192
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    log_level: str = "INFO"
+
+    def connection(self) -> Connection:
+        """Return how to reach Kafka."""
+        from guidevane.log.kafka import Connection  # noqa: PLC0415 - the CLI reads settings without a client
+
+        given = {k.removeprefix(KAFKA_PREFIX).lower(): v for k, v in os.environ.items() if k.startswith(KAFKA_PREFIX)}
+        bootstrap = given.pop("bootstrap_servers", "127.0.0.1:9092")
+        security = {k: v for k, v in given.items() if k.startswith(("sasl_", "ssl_", "security_"))}
+        return Connection(bootstrap, security, session_timeout_s=self.session_timeout_s)
+
+
+# Set for the process tree by the local runner and by Ray's rooms: no settings of a room.
+_NOT_OURS = frozenset({"GUIDEVANE_STATE_MARK"})
+
+
+def read_settings(kind: type[S], environ: Mapping[str, str] | None = None, **given: Any) -> S:
+    """Return a room's settings. Raises ``Misconfigured`` naming each wrong or unknown name.
+
+    pydantic-settings accepts an unknown environment name in silence: the prefix is checked here.
+    """
+    environ = os.environ if environ is None else environ
+    known = {f"{PREFIX}{name.upper()}" for name in _all_fields()} | _NOT_OURS
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise Misconfigured("\n".join(f"{name} is no setting → {nearest(name, sorted(known))}" for name in unknown))
+    try:
+        return kind(**given)
+    except ValidationError as wrong:
+        lines = [f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in wrong.errors()]
+        raise Misconfigured("\n".join(lines)) from None
+
+
+def _all_fields() -> set[str]:
+    """Return the fields of every room's settings that is known in this process, this room's own among them.
+
+    Rooms of one pipeline are often started from one environment, so a name is only unknown where
+    no room has it.
+    """
+    kinds: list[type[BaseSettings]] = [RoomSettings]
+    names: set[str] = set()
+    while kinds:
+        kind = kinds.pop()
+        names |= set(kind.model_fields)
+        kinds.extend(kind.__subclasses__())
+    return names | ROOM_SETTINGS
+
+
+ROOM_SETTINGS: frozenset[str] = frozenset(
+    {
+        "http_host", "http_port", "http_token", "admin_host", "admin_port", "admin_token", "dedupe_window",
+        "pseudonym_key", "pseudonym_key_file", "max_batch", "member_timeout_s", "ray_dashboard", "rooms",
+        "snapshot_every_s", "interval_s",
+    }
+)  # fmt: skip
+"""Settings of single rooms, so that one environment can serve all of them; a test holds it current."""
