@@ -192,16 +192,19 @@ def _read(name: str, reading: _Reading, value: bytes, start: int) -> dict[str, A
     try:
         body = schemaless_reader(data, cast("Any", writer), cast("Any", reader))
     except _DECODING as wrong:
-        raise Reject(_cause(wrong, at_end=data.tell() >= len(value)), f"{name}: {wrong!s:.120}") from wrong
+        raise Reject(
+            _cause(wrong), f"{name}: {wrong!s:.120}" if str(wrong) else f"{name}: the record ends early"
+        ) from wrong
     if data.tell() != len(value):
         raise Reject("trailing_bytes", f"{name}: {len(value) - data.tell()} bytes follow the record")
     return cast("dict[str, Any]", body)
 
 
-def _cause(wrong: Exception, *, at_end: bool) -> str:
+def _cause(wrong: Exception) -> str:
     if isinstance(wrong, UnicodeDecodeError):
         return "bad_utf8"
-    # fastavro reads a number past the end as an IndexError, and an unknown branch or symbol too.
-    if isinstance(wrong, EOFError) or (isinstance(wrong, IndexError) and at_end):
+    # fastavro indexes what it has read, so a number past the end and an unknown branch or symbol are both IndexErrors:
+    # only the second is of a list.
+    if isinstance(wrong, EOFError) or (isinstance(wrong, IndexError) and "list" not in str(wrong)):
         return "truncated"
     return "malformed"
