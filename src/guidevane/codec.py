@@ -16,6 +16,7 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 
 from guidevane.errors import Reject
+from guidevane.schema import lends, own
 from guidevane.skim import skimmer
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Reading(NamedTuple):
     writer: Mapping[str, Any]
     reader: Mapping[str, Any] | None
     skim: Callable[[bytes, int], None] | None
+    lends: bool = False
 
 
 class Codec:
@@ -144,7 +146,7 @@ class Codec:
         if writer.id == schema.id:
             # The same bytes under another id: the reader's own schema reads them without resolution.
             return _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed))
-        return _Reading(writer.parsed, schema.parsed, None if trusted else skimmer(writer.parsed))
+        return _Reading(writer.parsed, schema.parsed, None if trusted else skimmer(writer.parsed), lends(schema.parsed))
 
 
 def header_of(headers: Headers) -> bytes | None:
@@ -181,7 +183,7 @@ def _framing(name: str, value: bytes, header: bytes | None) -> tuple[int | UUID,
 
 
 def _read(name: str, reading: _Reading, value: bytes, start: int) -> dict[str, Any]:
-    writer, reader, skim = reading
+    writer, reader, skim, lent = reading
     if skim is not None:
         try:
             skim(value, start)
@@ -197,7 +199,8 @@ def _read(name: str, reading: _Reading, value: bytes, start: int) -> dict[str, A
         ) from wrong
     if data.tell() != len(value):
         raise Reject("trailing_bytes", f"{name}: {len(value) - data.tell()} bytes follow the record")
-    return cast("dict[str, Any]", body)
+    # fastavro gives every event the same default list or map: one event's change would be another's.
+    return cast("dict[str, Any]", own(body) if lent else body)
 
 
 def _cause(wrong: Exception) -> str:

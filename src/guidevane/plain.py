@@ -7,10 +7,10 @@ Unknown fields are passed over, and counted; missing ones take the schema's defa
 from __future__ import annotations
 
 import binascii
-import copy
 from typing import TYPE_CHECKING, Any
 
 from guidevane.errors import Reject
+from guidevane.schema import own
 from guidevane.skim import MAX_DEPTH, MAX_VALUES
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class _Unfit(Exception):  # noqa: N818 - it never leaves this module
 
 
 class PlainJson:
-    """Reads parsed JSON by one schema. ``unknown_fields`` counts what was passed over.
+    """Reads parsed JSON by one schema, as :func:`guidevane.schema.make` parsed it.
+
+    ``unknown_fields`` counts what was passed over.
 
     >>> read = PlainJson({"type": "record", "name": "P", "fields": [{"name": "x", "type": "double"}]})
     >>> read({"x": 1, "y": 2}), read.unknown_fields
@@ -84,7 +86,7 @@ class PlainJson:
 
     def _record(self, schema: Mapping[str, Any]) -> Read:
         plan = [(field["name"], self._reader(field["type"])) for field in schema["fields"]]
-        defaults: dict[str, Callable[[], Any]] = {}
+        defaults = {field["name"]: field["default"] for field in schema["fields"] if "default" in field}
 
         def read(value: Any, depth: int) -> dict[str, Any]:
             if type(value) is not dict:
@@ -99,7 +101,7 @@ class PlainJson:
                     if name in value:
                         found[name] = read_field(value[name], depth + 1)
                     elif name in defaults:
-                        found[name] = defaults[name]()
+                        found[name] = own(defaults[name])
                         filled += 1
                     else:
                         raise _Unfit("missing_field", "is missing, and has no default")  # noqa: TRY301 - needs its path
@@ -109,20 +111,7 @@ class PlainJson:
             self.unknown_fields += len(value) + filled - len(found)
             return found
 
-        self._named[schema["name"]] = read
-        for field in schema["fields"]:
-            if "default" in field:
-                defaults[field["name"]] = self._default(field["type"], field["default"])
         return read
-
-    def _default(self, schema: Any, given: Any) -> Callable[[], Any]:
-        branches = schema if isinstance(schema, list) else [schema]
-        # The specification's JSON encoding, which defaults are in, has bytes as Latin-1.
-        if isinstance(given, str) and self._kind(branches[0]) in {"bytes", "fixed"}:
-            value = given.encode("latin-1")
-            return lambda: value
-        value = self._reader(schema)(given, 0)
-        return (lambda: copy.deepcopy(value)) if isinstance(value, (dict, list)) else (lambda: value)
 
     def _union(self, branches: list[Any]) -> Read:
         others = [(self._shape(branch), self._reader(branch)) for branch in branches if branch != "null"]

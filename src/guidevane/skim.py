@@ -21,7 +21,7 @@ _LONGEST_VARINT = 10
 
 
 class _Node(NamedTuple):
-    """What to skip: ``kind`` with its width, branches or item; ``least`` is the fewest bytes it takes."""
+    """What to skip: ``kind`` with its width, its branches, fields (last first) or item, or its count of symbols."""
 
     kind: str
     width: int = 0
@@ -71,7 +71,8 @@ def _compile(schema: Any, named: dict[str, _Node], costly: set[str]) -> _Node:  
             return node
         case "array" | "map" as kind:
             costly.add(kind)
-            return _Node(kind, parts=[_compile(schema["items" if kind == "array" else "values"], named, costly)])
+            item = _compile(schema["items" if kind == "array" else "values"], named, costly)
+            return _Node(kind, parts=[item if kind == "array" else _Node("entry", parts=[item, _Node("bytes")])])
         case inner:
             return _compile(inner, named, costly)
 
@@ -88,7 +89,6 @@ class _Repeat(NamedTuple):
 
 
 _LEAVE = _Node("leave")
-_KEY = _Node("bytes")
 
 
 def _walk(root: _Node, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR0915 - one loop, no call per value
@@ -129,7 +129,11 @@ def _walk(root: _Node, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR
         elif kind == "entry":
             ahead.extend(node.parts)
         else:
-            number, at = _varint(data, at, size)
+            if at < size and data[at] < 0x80:  # noqa: PLR2004 - most numbers are of one byte
+                number = (data[at] >> 1) ^ -(data[at] & 1)
+                at += 1
+            else:
+                number, at = _varint(data, at, size)
             if kind == "bytes":
                 at = _skip(at, number, size)
             elif kind == "union":
@@ -148,8 +152,7 @@ def _walk(root: _Node, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR
                 if values > MAX_VALUES:
                     raise Reject("decode_budget", f"{kind} of {number} items in one event")
                 ahead.append(node)
-                item = node.parts[0]
-                ahead.append(_Repeat(_Node("entry", parts=[item, _KEY]) if kind == "map" else item, number))
+                ahead.append(_Repeat(node.parts[0], number))
     return at
 
 
