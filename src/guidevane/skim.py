@@ -105,14 +105,17 @@ def _walk(root: _Node, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR
                 if at > size:
                     raise Reject("truncated", f"the record needs {at - size} more bytes")
                 continue
+            if item.kind == "varint":
+                at = _varints(data, at, times)
+                continue
             if times > 1:
                 ahead.append(_Repeat(item, times - 1))
             node = item
         else:
             node = step
-        values += 1
-        if values > MAX_VALUES:
-            raise Reject("decode_budget", f"more than {MAX_VALUES} values in one event")
+            values += 1
+            if values > MAX_VALUES:
+                raise Reject("decode_budget", f"more than {MAX_VALUES} values in one event")
         kind = node.kind
         if kind == "fixed":
             at += node.width
@@ -153,6 +156,17 @@ def _walk(root: _Node, data: bytes, at: int) -> int:  # noqa: C901, PLR0912, PLR
                     raise Reject("decode_budget", f"{kind} of {number} items in one event")
                 ahead.append(node)
                 ahead.append(_Repeat(node.parts[0], number))
+    return at
+
+
+def _varints(data: bytes, at: int, times: int) -> int:
+    try:
+        for _ in range(times):
+            while data[at] >= 0x80:  # noqa: PLR2004 - the continuation bit
+                at += 1
+            at += 1
+    except IndexError:
+        raise Reject("truncated", "the record ends within an array of numbers") from None
     return at
 
 

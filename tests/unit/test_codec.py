@@ -170,6 +170,13 @@ def test_large_honest_arrays_pass():
     assert codec.decode("a.series", codec.encode("a.series", body)) == body
 
 
+def test_the_budget_is_a_hundred_thousand_values():
+    codec = codec_of(contract("a.many", [{"name": "n", "type": {"type": "array", "items": "long"}}]))
+    most = {"k": "a", "n": [1] * 99_990}
+    assert codec.decode("a.many", codec.encode("a.many", most)) == most
+    assert cause_of(codec, "a.many", codec.encode("a.many", {"k": "a", "n": [1] * 100_001})) == "decode_budget"
+
+
 def test_blocks_with_a_negative_count_carry_their_size():
     codec = codec_of(contract("a.blocks", [{"name": "n", "type": {"type": "array", "items": "int"}}]))
     head = struct.pack(">BI", 0, codec.catalogue.latest("a.blocks").id) + b"\x00"
