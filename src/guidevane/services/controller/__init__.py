@@ -1,0 +1,1 @@
+"""The controller room: telemetry in, settings and replicas out, every decision audited."""

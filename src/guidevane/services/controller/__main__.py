@@ -1,0 +1,16 @@
+"""The controller room's process."""
+
+from guidevane.runtime.room import Room, live
+from guidevane.services.controller.room import open_controller
+from guidevane.services.controller.settings import ControllerSettings
+from guidevane.settings import read_settings
+
+
+async def work(room: Room[ControllerSettings]) -> None:
+    """Steer until told to stop."""
+    async with open_controller(room) as controller:
+        await controller.run(room.stop, every_s=room.settings.interval_s)
+
+
+if __name__ == "__main__":
+    live("controller", read_settings(ControllerSettings), work)

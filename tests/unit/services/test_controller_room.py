@@ -1,0 +1,361 @@
+"""Given telemetry on the log, when the controller goes round, then it acts, tells why, and survives its own death."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import httpx
+import numpy as np
+import orjson
+import pytest
+
+from guidevane.catalogue import Catalogue
+from guidevane.clock import SystemClock
+from guidevane.codec import Codec
+from guidevane.control.audit import next_row, verify
+from guidevane.control.limits import policy_for
+from guidevane.control.observation import HOT
+from guidevane.control.policy import Hold, Scale
+from guidevane.errors import Misconfigured, Retryable
+from guidevane.log import Message, Record
+from guidevane.log.memory import MemoryLog
+from guidevane.services.controller.act import ServeScaler
+from guidevane.services.controller.service import Controller, Ports
+from guidevane.slo import Latency
+from guidevane.telemetry import names
+from guidevane.telemetry.health import Health
+from guidevane.telemetry.metrics import Metrics
+from guidevane.topics import AUDIT, CONTROL, TELEMETRY
+
+CODEC = Codec(Catalogue())
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def now_us(self) -> int:
+        return int(self.seconds * 1e6)
+
+    def monotonic_s(self) -> float:
+        return self.seconds
+
+
+class Serve:
+    """A scaler that is a dict: what is wanted, and whether it answers."""
+
+    def __init__(self, **replicas: int) -> None:
+        self.wanted = dict(replicas)
+        self.away = False
+
+    async def replicas(self):
+        if self.away:
+            raise Retryable("no answer")
+        return dict(self.wanted)
+
+    async def scale(self, member: str, replicas: int) -> None:
+        if self.away:
+            raise Retryable("no answer")
+        self.wanted[member] = replicas
+
+
+class World:
+    """A log, rooms that speak once a second, and a controller that can die."""
+
+    def __init__(self, **replicas: int) -> None:
+        self.clock = Clock()
+        self.log = MemoryLog(clock=self.clock)
+        self.serve = Serve(**(replicas or {"deep": 1}))
+        self.rooms = {name: Metrics("p", name, "0") for name in HOT}
+        self.silent: set[str] = set()
+        self.age_s = 0.05
+        self.busy = 0.3
+        self.live = self.reader = None
+
+    async def controller(self) -> Controller:
+        metrics = Metrics("p", "controller", "0")
+        producer = await self.log.producer(name="controller")
+        ports = Ports(self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock))
+        self.live = Controller("p", ["deep"], policy_for(Latency(p=0.99, within_ms=200), most=4), ports)
+        self.reader = self.log.reader([TELEMETRY, CONTROL])
+        await self.live.recover(self.reader)
+        return self.live
+
+    async def second(self):
+        """Let a second pass: the rooms speak, the controller hears and decides."""
+        self.clock.seconds += 1
+        for name, metrics in self.rooms.items():
+            metrics.count(names.EVENTS_TOTAL, 100, stage=name, result="out")
+            metrics.observe(names.AGE_SECONDS, np.full(100, self.age_s), stage=name)
+            if name == "inference":
+                metrics.count(names.MEMBER_ROWS_TOTAL, 100, member="deep", version="1")
+                metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, self.busy, member="deep")
+                metrics.observe(names.HANDLE_DURATION_SECONDS, 0.02, stage=name)
+            said = metrics.drain(self.clock.now_us())
+            if name not in self.silent:
+                await self.log.append(TELEMETRY, 0, [Message(None, CODEC.encode("telemetry", said))])
+        return await self.heard()
+
+    async def heard(self):
+        for records in (await self.reader.fetch(timeout_s=0)).values():
+            for record in records:
+                self.live.follow(record)
+        return await self.live.step()
+
+    async def told(self, room: str, actor: str, epoch: int, **settings: float) -> None:
+        control = {"pipeline": "p", "room": room, "at_us": self.clock.now_us(), "epoch": epoch, "settings": settings}
+        value = CODEC.encode("control", {**control, "actor": actor, "reason": "roll-out"})
+        await self.log.append(CONTROL, 0, [Message(f"p/{room}".encode(), value)])
+
+    def audit(self):
+        return [CODEC.decode("audit", record.value) for record in self.log.records(AUDIT)]
+
+    def control(self):
+        return [CODEC.decode("control", record.value) for record in self.log.records(CONTROL)]
+
+
+async def test_given_busy_replicas_then_serve_is_asked_for_more_and_the_audit_says_why() -> None:
+    world = World(deep=1)
+    await world.controller()
+    world.busy = 1.0
+    told = [action for _ in range(15) for action in await world.second()]
+
+    assert world.serve.wanted == {"deep": 2}
+    assert [action.replicas for action in told if isinstance(action, Scale)] == [2]
+    row = next(row for row in world.audit() if row["action"] == "scale")
+    assert row["object"] == "p/deep"
+    assert "1 there" in row["reason"]
+    assert orjson.loads(row["detail"])["seen"]["members"][0]["replicas"] == 1
+
+
+async def test_given_events_that_come_late_then_every_fetching_room_is_told_to_wait_less_and_epochs_grow() -> None:
+    world = World()
+    await world.controller()
+    world.age_s = 0.5
+    for _ in range(5):
+        await world.second()
+
+    waits = {each["room"]: each["settings"]["fetch_wait_s"] for each in world.control()}
+    assert waits == dict.fromkeys(HOT, 0.002)
+    assert [r.key for r in world.log.records(CONTROL)] == [f"p/{c['room']}".encode() for c in world.control()]
+    for room in HOT:
+        epochs = [each["epoch"] for each in world.control() if each["room"] == room]
+        assert epochs == list(range(1, len(epochs) + 1))
+
+
+async def test_given_fused_stages_then_only_the_first_is_told_how_long_to_wait() -> None:
+    world = World()
+    world.rooms = dict.fromkeys(HOT, Metrics("p", "fused", "0"))
+    await world.controller()
+    for _ in range(5):
+        await world.second()
+
+    assert {each["room"] for each in world.control() if "fetch_wait_s" in each["settings"]} == {"ingest"}
+    assert {each["room"] for each in world.control() if "max_batch" in each["settings"]} == {"inference"}
+
+
+async def test_given_a_controller_that_was_killed_then_the_next_goes_on_from_the_topics() -> None:
+    world = World()
+    await world.controller()
+    world.age_s = 0.5
+    for _ in range(3):
+        await world.second()
+    before = {each["room"]: each["epoch"] for each in world.control()}
+
+    await world.controller()
+    world.age_s = 0.01
+    for _ in range(40):
+        await world.second()
+
+    assert verify(world.audit()) is None
+    assert [row["sequence"] for row in world.audit()] == list(range(len(world.audit())))
+    after = {each["room"]: each["epoch"] for each in world.control()}
+    assert all(after[room] > before[room] for room in HOT)
+    for room in HOT:
+        epochs = [each["epoch"] for each in world.control() if each["room"] == room]
+        assert epochs == sorted(set(epochs))
+    assert world.live.control["ingest"]["settings"]["fetch_wait_s"] > 0.002
+
+
+async def test_given_a_pause_then_it_holds_names_who_asked_and_goes_on_when_resumed() -> None:
+    world = World()
+    await world.controller()
+    await world.told("controller", "ada", 1, paused=1.0)
+    world.busy, world.age_s = 3.0, 0.5
+    told = [action for _ in range(10) for action in await world.second()]
+
+    assert set(told) == {Hold("paused: by ada: roll-out")}
+    assert world.serve.wanted == {"deep": 1}
+
+    await world.controller()
+    assert await world.second() == [Hold("paused: by ada: roll-out")]
+
+    await world.told("controller", "ada", 2, paused=0.0)
+    assert [action for _ in range(5) for action in await world.second() if isinstance(action, Scale)]
+
+
+async def test_given_a_room_that_falls_silent_then_it_holds_and_says_which_and_nothing_is_taken_for_zero() -> None:
+    world = World(deep=3)
+    await world.controller()
+    world.busy = 1.9
+    for _ in range(5):
+        await world.second()
+    world.silent = {"inference"}
+    told = [await world.second() for _ in range(100)]
+
+    assert told[-1] == [Hold("no telemetry from inference")]
+    assert world.serve.wanted == {"deep": 3}
+
+
+async def test_given_the_same_hold_again_and_again_then_the_audit_has_it_once_in_ten_seconds() -> None:
+    world = World()
+    await world.controller()
+    world.silent = set(HOT)
+    for _ in range(31):
+        await world.second()
+
+    holds = [row for row in world.audit() if row["action"] == "hold"]
+    assert [row["reason"] for row in holds] == ["no telemetry from ingest, preprocess, inference, postprocess"] * 4
+
+
+async def test_given_a_setting_that_a_person_made_then_it_stays_in_force() -> None:
+    world = World()
+    await world.controller()
+    await world.told("ingest", "ada", 7, fetch_wait_s=0.1)
+    world.age_s = 0.5
+    for _ in range(5):
+        await world.second()
+
+    assert [each["actor"] for each in world.control() if each["room"] == "ingest"] == ["ada"]
+    assert [each for each in world.control() if each["room"] == "preprocess"]
+
+
+async def test_given_another_writer_of_the_audit_then_the_chain_stays_whole_and_no_row_of_ours_is_lost() -> None:
+    world = World()
+    await world.controller()
+    await world.second()
+    theirs = next_row(world.audit()[-1], at_us=1, actor="ada", action="pause", object="p", reason="r")
+    raced = False
+
+    def race(topic: str, partition: int, _) -> None:
+        nonlocal raced
+        if topic == AUDIT and not raced:
+            raced = True
+            row = CODEC.encode("audit", theirs)
+            world.log.topic(AUDIT)[partition].append(_record(world, row))
+
+    world.log.on_send = race
+    world.silent = set(HOT)
+    for _ in range(12):
+        await world.second()
+
+    assert raced
+    assert verify(world.audit()) is None
+    rows = world.audit()
+    lost = [row for row, after in pairwise(rows) if after["sequence"] == row["sequence"]]
+    assert len(lost) == 1
+    assert rows[-1]["actor"] == "controller"
+
+
+def _record(world: World, value: bytes):
+    return Record(AUDIT, 0, len(world.log.topic(AUDIT)[0]), None, value)
+
+
+async def test_given_serve_that_does_not_answer_then_the_failure_is_audited_and_the_room_goes_on() -> None:
+    world = World(deep=1)
+    await world.controller()
+    world.busy = 1.0
+    for _ in range(2):
+        await world.second()
+    world.serve.away = True
+    for _ in range(10):
+        told = await world.second()
+
+    assert [row["action"] for row in world.audit() if row["action"] in {"scale", "failed"}] == ["scale", "failed"]
+    assert told == [Hold("on course; replicas of deep are not known")]
+
+    world.serve.away = False
+    for _ in range(15):
+        await world.second()
+    assert world.serve.wanted == {"deep": 2}
+
+
+async def test_given_nonsense_on_the_topics_then_it_is_left_out() -> None:
+    world = World()
+    await world.log.append(CONTROL, 0, [Message(b"p/ingest", b"\x00junk"), Message(b"p/ingest", None)])
+    await world.controller()
+    await world.log.append(TELEMETRY, 0, [Message(None, b""), Message(None, b"\x00\x00\x00\x00\x07...")])
+
+    assert await world.second()
+
+
+async def test_given_a_running_room_when_stopped_then_it_ends_and_says_so() -> None:
+    world, stop = World(), asyncio.Event()
+    # The loop really waits here, so time must really pass.
+    world.clock = world.log.clock = SystemClock()
+    live = await world.controller()
+    running = asyncio.create_task(live.run(stop, every_s=0.01))
+    async with asyncio.timeout(5), world.log.arrived:
+        await world.log.arrived.wait_for(lambda: len(world.audit()) >= 1)
+    stop.set()
+    await asyncio.wait_for(running, 5)
+
+    assert live.ports.health.report()[1]["reasons"] == ["stopped"]
+
+
+APPLICATIONS = {"applications": {"p": {"deployments": {"deep": {"target_num_replicas": 3}}}, "q": {}}}
+
+
+def dashboard(handler, token_path=None) -> ServeScaler:
+    client = httpx.AsyncClient(transport=httpx.MockTransport(handler), base_url="http://ray")
+    return ServeScaler(client, "p", token_path=token_path)
+
+
+async def test_given_rays_dashboard_then_it_is_asked_as_ray_2_60_wants_it_with_the_token(tmp_path) -> None:
+    asked = []
+
+    def ray(request: httpx.Request) -> httpx.Response:
+        asked.append((request.method, request.url.path, request.content, request.headers.get("authorization")))
+        return httpx.Response(200, json=APPLICATIONS)
+
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    scaler = dashboard(ray, str(token))
+    await scaler.scale("deep", 4)
+
+    assert await scaler.replicas() == {"deep": 3}
+    assert asked == [
+        (
+            "POST",
+            "/api/v1/applications/p/deployments/deep/scale",
+            b'{"target_num_replicas":4}',
+            "Bearer s3cret",
+        ),
+        ("GET", "/api/serve/applications/", b"", "Bearer s3cret"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(412, Misconfigured), (401, Misconfigured), (403, Misconfigured), (404, Retryable), (503, Retryable)],
+)
+async def test_given_a_refusal_then_a_person_is_asked_and_given_a_failure_it_is_tried_again(status, kind) -> None:
+    with pytest.raises(kind, match=str(status)):
+        await dashboard(lambda _: httpx.Response(status, text="why")).scale("deep", 2)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"applications": {"p": {"deployments": {"deep": {}}}}}'])
+async def test_given_an_answer_that_is_none_then_replicas_are_not_known(body) -> None:
+    with pytest.raises(Retryable):
+        await dashboard(lambda _: httpx.Response(200, content=body)).replicas()
+
+
+async def test_given_no_dashboard_or_no_token_file_then_it_is_retryable(tmp_path) -> None:
+    def gone(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(Retryable):
+        await dashboard(gone).replicas()
+    with pytest.raises(Retryable):
+        await dashboard(lambda _: httpx.Response(200), str(tmp_path / "absent")).replicas()
