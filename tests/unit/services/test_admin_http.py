@@ -29,7 +29,9 @@ from guidevane.services.admin.service import AdminRoom
 from guidevane.services.admin.state import Subject
 from guidevane.slo import Latency
 from guidevane.telemetry import names
+from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
+from guidevane.testing import ManualClock
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY, Topics
 
 TOPICS = Topics("fraud")
@@ -38,20 +40,12 @@ TOKEN = "0123456789abcdef"
 CODEC = Codec(Catalogue())
 
 
-class StandingClock:
-    def now_us(self) -> int:
-        return NOW_US
-
-    def monotonic_s(self) -> float:
-        return 0.0
-
-
 class Site:
     """A pipeline's topics in memory, and the admin room that watches them."""
 
     def __init__(self, *, index_size: int = 1000, on_send=None) -> None:
         self.codec = CODEC
-        self.log = MemoryLog(partitions=1, clock=StandingClock(), on_send=on_send)
+        self.log = MemoryLog(partitions=1, clock=ManualClock(now_s=NOW_US / 1e6), on_send=on_send)
         self.subject = Subject("fraud", Latency(p=0.99, within_ms=200), {"deep": "models:/fraud-deep@champion"})
         self.index_size = index_size
         self.token: str | None = None
@@ -63,8 +57,11 @@ class Site:
     async def open(self) -> AsyncIterator[httpx.AsyncClient]:
         """Return a client of a room that has read what is there."""
         producer = await self.log.producer(name="admin")
-        room = AdminRoom(self.log, producer, self.codec, [self.subject], StandingClock(), index_size=self.index_size)
-        following = asyncio.create_task(room.run())
+        clock, stop = ManualClock(now_s=NOW_US / 1e6), asyncio.Event()
+        self.health = Health(clock)
+        subjects, size = [self.subject], self.index_size
+        room = AdminRoom(self.log, producer, self.codec, subjects, clock, health=self.health, index_size=size)
+        following = asyncio.create_task(room.run(stop))
         app = admin_app(room, token=self.token)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
@@ -73,9 +70,9 @@ class Site:
                     assert not following.done(), following
                     await asyncio.sleep(0.005)
             yield client
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        assert self.health.report()[0]
+        stop.set()
+        await following
 
 
 def decision(event_id: str, **changes: object) -> dict:

@@ -19,11 +19,11 @@ from guidevane.services.admin.views import (
     Controller,
     DeadLetter,
     DecisionRecord,
-    Health,
     Order,
     PipelineBrief,
     PipelineState,
     SchemaVersion,
+    Seen,
     Steering,
 )
 from guidevane.word import nearest
@@ -67,14 +67,14 @@ def _health(app: FastAPI, room: AdminRoom) -> None:
     @app.get("/readyz", tags=["health"], summary="Has the room read what was there?")
     async def readyz(response: Response) -> dict[str, Any]:
         """Answer 200 once everything on the topics at the start was read and the log answers, else 503."""
-        health = room.health()
-        response.status_code = 200 if health.ready else 503
-        return {"ready": health.ready, "reasons": health.reasons}
+        seen = room.seen()
+        response.status_code = 200 if seen.ready else 503
+        return {"ready": seen.ready, "reasons": seen.reasons}
 
     @app.get("/healthz", tags=["health"], summary="How is the room?")
-    async def healthz() -> Health:
+    async def healthz() -> Seen:
         """Tell of the room itself: what is still to be read, and what could not be."""
-        return room.health()
+        return room.seen()
 
     @app.get("/", tags=["health"], summary="A page for people", response_class=HTMLResponse)
     async def front() -> HTMLResponse:
@@ -83,7 +83,7 @@ def _health(app: FastAPI, room: AdminRoom) -> None:
         watches = room.state.watches.values()
         states = [watch.state(now_us) for watch in watches]
         alerts = [alert for watch in watches for alert in watch.alerts]
-        return HTMLResponse(page(states, alerts, _steered(room), room.health()))
+        return HTMLResponse(page(states, alerts, _steered(room), room.seen()))
 
 
 def _pipelines(app: FastAPI, room: AdminRoom) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guidevane.services.admin.views import Alert, Controller, Health, Percentiles, PipelineState, Steering
+    from guidevane.services.admin.views import Alert, Controller, Percentiles, PipelineState, Seen, Steering
 
 REFRESH_S = 3
 _ALERTS_SHOWN = 10
@@ -29,10 +29,10 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 """
 
 
-def page(states: Sequence[PipelineState], alerts: Iterable[Alert], controller: Controller, health: Health) -> str:
+def page(states: Sequence[PipelineState], alerts: Iterable[Alert], controller: Controller, seen: Seen) -> str:
     """Return the document. Every text that came from outside is escaped."""
     body = "".join(map(_pipeline, states)) + _steering(controller) + _alerts(alerts) + _actions(controller)
-    trouble = "" if health.ready else f"<p class=warm>{escape('; '.join(health.reasons))}</p>"
+    trouble = "" if seen.ready else f"<p class=warm>{escape('; '.join(seen.reasons))}</p>"
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><meta http-equiv=refresh content={REFRESH_S}>"
         "<meta name=viewport content='width=device-width'><title>Guidevane</title>"

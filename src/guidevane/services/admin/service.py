@@ -11,7 +11,7 @@ from guidevane.errors import Reject, Retryable
 from guidevane.events import Control
 from guidevane.log import Fetch, Message, Partition
 from guidevane.services.admin.state import REMEMBERED, State, decision_of
-from guidevane.services.admin.views import Health
+from guidevane.services.admin.views import Seen
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from guidevane.log import Consumer, Log, Producer
     from guidevane.services.admin.state import Subject, Watch
     from guidevane.services.admin.views import DecisionRecord, Order
+    from guidevane.telemetry.health import Health
 
 INDEX_SIZE = 200_000
 _AUDIT_ROWS = 10_000
@@ -43,6 +44,7 @@ class AdminRoom:
         subjects: Iterable[Subject],
         clock: Clock,
         *,
+        health: Health,
         index_size: int = INDEX_SIZE,
     ) -> None:
         self.log = log
@@ -50,33 +52,37 @@ class AdminRoom:
         self.codec = codec
         self.clock = clock
         self.state = State(subjects, codec, index_size=index_size)
-        self.ready = False
+        self.caught_up = False
         self.trouble: str | None = None
+        self._health = health
         self._tails = self._how_far_back(index_size)
         self._goals: dict[Partition, int] = {}
         self._moved = asyncio.Condition()
         self._writing = asyncio.Lock()
 
-    async def run(self) -> None:
-        """Follow the topics until cancelled."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow the topics until told to stop."""
         reader = self.log.reader(self.state.topics, fetch=_FETCH)
         try:
             await self._start(reader)
-            while True:
+            while not stop.is_set():
                 await self._follow(reader)
+                seen = self.seen()
+                self._health.tick()
+                self._health.ready(seen.ready, "; ".join(seen.reasons) or "following")
         finally:
-            self.ready = False
+            self.caught_up = False
             await reader.close()
 
-    def health(self) -> Health:
+    def seen(self) -> Seen:
         """Tell whether all that was on the topics at the start has been read, and whether the log answers."""
         behind = sum(max(end - self.state.read_to.get(at, 0), 0) for at, end in self._goals.items())
-        reasons = [] if self.ready else [f"{behind} records of the topics are still to be read"]
+        reasons = [] if self.caught_up else [f"{behind} records of the topics are still to be read"]
         reasons += [self.trouble] if self.trouble else []
-        return Health(
+        return Seen(
             ready=not reasons,
             reasons=reasons,
-            behind_records=0 if self.ready else behind,
+            behind_records=0 if self.caught_up else behind,
             undecodable=dict(self.state.undecodable),
         )
 
@@ -104,7 +110,7 @@ class AdminRoom:
         try:
             async with asyncio.timeout(_WRITE_TIMEOUT_S), self._writing:
                 for watch in watches:
-                    await self._caught_up(CONTROL)
+                    await self._read_all(CONTROL)
                     before = watch.control.get("controller")
                     epoch = 1 if before is None else before["epoch"] + 1
                     await self._audit(watch, order, epoch=epoch, paused=paused)
@@ -116,7 +122,7 @@ class AdminRoom:
     async def _audit(self, watch: Watch, order: Order, *, epoch: int, paused: bool) -> None:
         action = "pause" if paused else "resume"
         while True:
-            await self._caught_up(AUDIT)
+            await self._read_all(AUDIT)
             row = next_row(
                 self.state.chain.last,
                 at_us=self.clock.now_us(),
@@ -128,7 +134,7 @@ class AdminRoom:
             )
             value = self.codec.encode("audit", row)
             offset = await self.producer.send(AUDIT, 0, [Message(watch.subject.name.encode(), value)])
-            await self._seen(Partition(AUDIT, 0), offset + 1)
+            await self._read_until(Partition(AUDIT, 0), offset + 1)
             # Another writer may have continued the same row a moment before: then ours counts for nothing.
             if any(each.hash == row["hash"] for each in self.state.audit):
                 return
@@ -145,7 +151,7 @@ class AdminRoom:
         )
         key = f"{watch.subject.name}/controller".encode()
         offset = await self.producer.send(CONTROL, 0, [Message(key, self.codec.encode("control", control))])
-        await self._seen(Partition(CONTROL, 0), offset + 1)
+        await self._read_until(Partition(CONTROL, 0), offset + 1)
 
     async def _start(self, reader: Consumer) -> None:
         starts: dict[Partition, int] = {}
@@ -163,7 +169,7 @@ class AdminRoom:
 
     async def _follow(self, reader: Consumer) -> None:
         try:
-            fetched = await reader.fetch(timeout_s=1.0)
+            fetched = await reader.fetch(timeout_s=0.5)
         except Retryable as broken:
             if self.trouble is None:
                 logger.warning("the log does not answer", extra={"error": str(broken)})
@@ -176,15 +182,15 @@ class AdminRoom:
                 self.state.follow(record)
         # A compacted topic may end in a gap: that nothing more comes also means that all was read.
         if not fetched or all(self.state.read_to[at] >= end for at, end in self._goals.items()):
-            self.ready = True
+            self.caught_up = True
         async with self._moved:
             self._moved.notify_all()
 
-    async def _caught_up(self, topic: str) -> None:
+    async def _read_all(self, topic: str) -> None:
         for number, end in (await self.log.ends(topic)).items():
-            await self._seen(Partition(topic, number), end)
+            await self._read_until(Partition(topic, number), end)
 
-    async def _seen(self, partition: Partition, end: int) -> None:
+    async def _read_until(self, partition: Partition, end: int) -> None:
         async with self._moved:
             await self._moved.wait_for(lambda: self.state.read_to.get(partition, 0) >= end)
 

@@ -10,8 +10,8 @@ Heard = Annotated[float, Field(description="Seconds since it was last heard of."
 Rate = Annotated[float, Field(description="Per second, over the window.")]
 
 
-class Health(BaseModel):
-    """Whether the room itself is well."""
+class Seen(BaseModel):
+    """Whether the room itself has seen what it should."""
 
     ready: bool = Field(description="True once everything on the topics at the start was read.")
     reasons: list[str] = Field(description="What is missing.")
