@@ -11,7 +11,7 @@ from guidevane.services.admin.settings import AdminSettings
 TOKEN = "0123456789abcdef"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", ""])  # noqa: S104 - never bound
 def test_given_a_public_address_then_a_token_is_wanted(host: str) -> None:
     with pytest.raises(Misconfigured, match="GUIDEVANE_ADMIN_TOKEN"):
         AdminSettings(admin_host=host).token()
