@@ -1,0 +1,122 @@
+"""Given what instances say, when it is looked at, then rates and percentiles are of all of them, and gaps stay gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guidevane.services.controller.observe import Window
+from guidevane.telemetry import names
+from guidevane.telemetry.metrics import Metrics
+
+SECOND_US = 1_000_000
+
+
+class Instance:
+    """One process of a room; it speaks when told to."""
+
+    def __init__(self, window: Window, room: str, name: str, *, clock_off_s: float = 0.0) -> None:
+        self.metrics = Metrics("p", room, name)
+        self.metrics.begin(int(clock_off_s * SECOND_US))
+        self.window = window
+        self.off_us = int(clock_off_s * SECOND_US)
+
+    def speaks(self, at_s: float) -> None:
+        now_us = int(at_s * SECOND_US)
+        self.window.follow(self.metrics.drain(now_us + self.off_us), now_us)
+
+
+def look(window: Window, at_s: float, **control):
+    return window.observe(int(at_s * SECOND_US), control=control, replicas={"deep": 2})
+
+
+def test_given_two_instances_with_clocks_an_hour_apart_then_their_rates_add_up() -> None:
+    window = Window("p", ["deep"])
+    both = [Instance(window, "ingest", "a"), Instance(window, "ingest", "b", clock_off_s=3_600.0)]
+    for second in range(1, 4):
+        for each in both:
+            each.metrics.count(names.EVENTS_TOTAL, 40, stage="ingest", result="out")
+            each.metrics.count(names.EVENTS_TOTAL, 10, stage="ingest", result="reject")
+            each.speaks(second)
+
+    assert look(window, 3).stage("ingest").rate_per_s == pytest.approx(100.0)
+
+
+def test_given_a_quick_and_a_slow_instance_then_the_percentile_is_of_all_events_together() -> None:
+    window = Window("p", ["deep"])
+    quick, slow = Instance(window, "postprocess", "a"), Instance(window, "postprocess", "b")
+    quick.metrics.observe(names.AGE_SECONDS, np.full(990, 0.01), stage="postprocess")
+    slow.metrics.observe(names.AGE_SECONDS, np.full(10, 1.0), stage="postprocess")
+    for each in (quick, slow):
+        each.speaks(1)
+
+    stage = look(window, 1).stage("postprocess")
+
+    assert stage.records == 1_000
+    assert stage.age_p50_s < 0.02
+    assert stage.age_p99_s < 0.02
+
+
+def test_given_an_instance_that_is_gone_then_it_counts_no_more_and_the_stage_is_missing() -> None:
+    window = Window("p", ["deep"])
+    room = Instance(window, "inference", "a")
+    room.metrics.count(names.EVENTS_TOTAL, 5, stage="inference", result="out")
+    room.speaks(1)
+
+    assert look(window, 2).stage("inference").rate_per_s == 5.0
+    assert "inference" in look(window, 6.5).missing
+    assert look(window, 6.5).stage("inference") is None
+
+
+def test_given_a_room_before_its_first_event_then_it_is_there_and_its_rate_is_not_known() -> None:
+    window = Window("p", ["deep"])
+    Instance(window, "ingest", "a").speaks(1)
+
+    seen = look(window, 1)
+
+    assert (seen.stage("ingest").rate_per_s, seen.stage("ingest").age_p99_s) == (None, None)
+    assert seen.members[0].busy is None
+    assert seen.missing == ("preprocess", "inference", "postprocess")
+
+
+def test_given_an_event_without_an_interval_then_it_has_no_rate() -> None:
+    window = Window("p", ["deep"])
+    room = Metrics("p", "ingest", "a")
+    room.count(names.EVENTS_TOTAL, 1_000, stage="ingest", result="out")
+    window.follow(room.drain(SECOND_US), SECOND_US)
+
+    assert look(window, 1).stage("ingest").rate_per_s is None
+
+
+def test_given_another_pipelines_rooms_then_they_are_none_of_ours() -> None:
+    window = Window("p", ["deep"])
+    window.follow(Metrics("q", "ingest", "a").drain(SECOND_US), SECOND_US)
+
+    assert len(look(window, 1).missing) == 4
+
+
+def test_given_what_rooms_started_with_then_it_is_in_force_until_the_control_topic_says_otherwise() -> None:
+    window = Window("p", ["deep"])
+    room = Instance(window, "inference", "a")
+    room.metrics.gauge(names.FETCH_WAIT_SECONDS, 0.01)
+    room.metrics.gauge(names.MAX_BATCH, 128)
+    room.speaks(1)
+    told = {"settings": {"max_batch": 64.0}, "actor": "ada"}
+
+    assert look(window, 1).stage("inference").settings == {"fetch_wait_s": 0.01, "max_batch": 128.0}
+    assert look(window, 1, inference=told).stage("inference").settings == {"fetch_wait_s": 0.01, "max_batch": 64.0}
+    assert look(window, 1, inference=told).stage("inference").settings_by == "ada"
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
+def test_given_any_counts_then_the_rate_is_that_of_the_window(counts) -> None:
+    window = Window("p", [])
+    room = Instance(window, "ingest", "a")
+    for second, count in enumerate(counts, 1):
+        room.metrics.count(names.EVENTS_TOTAL, count, stage="ingest", result="out")
+        room.speaks(second)
+
+    lately = counts[-11:]
+    assert look(window, len(counts)).stage("ingest").rate_per_s == pytest.approx(sum(lately) / len(lately))
