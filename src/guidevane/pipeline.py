@@ -76,7 +76,9 @@ class Pipeline:
                 continue
             for name in feature.reads:
                 if name not in known:
-                    yield Mistake(f"features[{index}].field", f"there is no field '{name}'", nearest(name, sorted(known)))
+                    yield Mistake(
+                        f"features[{index}].field", f"there is no field '{name}'", nearest(name, sorted(known))
+                    )
                 if name in self.event.protected:
                     yield Mistake(
                         f"features[{index}].field", f"'{name}' is declared protected: no model may see it",

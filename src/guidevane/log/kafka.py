@@ -143,12 +143,13 @@ class KafkaLog:
         await _started(admin, self.connection)
         try:
             await _create(admin, specs)
-            described = await admin.describe_topics([spec.name for spec in specs])
+            have = await _described(admin, [spec.name for spec in specs])
+        except KafkaError as broken:
+            raise Retryable(f"asking for topics: {broken!r}") from broken
         finally:
             await admin.close()
-        have = {found["topic"]: len(found["partitions"]) for found in described}
         for spec in specs:
-            if have.get(spec.name, spec.partitions) != spec.partitions:
+            if have[spec.name] != spec.partitions:
                 raise Misconfigured(
                     f"topic {spec.name} has {have[spec.name]} partitions, the pipeline wants {spec.partitions}: "
                     "recreate the topic, or declare the pipeline with the partitions that exist"
@@ -163,7 +164,10 @@ class KafkaLog:
     async def _looker_ready(self) -> AIOKafkaConsumer:
         if self._looker is None:
             looker = AIOKafkaConsumer(
-                **self.connection.options(), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+                **self.connection.options(),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=50,
             )
             await _started(looker, self.connection)
             self._looker = looker
@@ -396,9 +400,23 @@ async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
     return set(numbers)
 
 
+async def _described(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, int]:
+    """Return how many partitions each topic has, once all have leaders: a new topic is not there at once."""
+    for attempt in range(100):
+        described = await admin.describe_topics(topics)
+        have = {found["topic"]: len(found["partitions"]) for found in described if not found["error_code"]}
+        if all(have.get(topic) for topic in topics):
+            return have
+        await asyncio.sleep(min(0.02 * (attempt + 1), 0.2))
+    raise Retryable(f"no leader yet for {', '.join(topic for topic in topics if not have.get(topic))}")
+
+
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
     for spec in specs:
-        topic = NewTopic(spec.name, spec.partitions, replication_factor=-1, topic_configs=dict(spec.settings))
+        topic = NewTopic(spec.name, spec.partitions, replication_factor=1, topic_configs=dict(spec.settings))
+        # The broker's own default (-1, KIP-464) is what the operator of the cluster chose; aiokafka
+        # refuses it in the constructor and sends it all the same.
+        topic.replication_factor = -1
         try:
             answer = await admin.create_topics([topic])
         except TopicAlreadyExistsError:

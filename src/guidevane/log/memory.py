@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guidevane.clock import SystemClock
-from guidevane.errors import Fenced, GuidevaneError, Misconfigured
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Message, Partition, Producer, Record
 from guidevane.log.murmur import murmur2
 
@@ -292,13 +292,20 @@ class MemoryProducer(Producer):
 
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
+        self._broken: set[Partition] = set()
 
     async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
         """Append all messages in order; what is returned gives the first one's offset."""
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        # As with Kafka's idempotent producer: what comes behind a batch that failed finds the
+        # sequence broken, and is refused, for otherwise it would overtake.
+        where = Partition(topic, partition)
+        if where in self._broken:
+            raise Retryable(f"an earlier batch for {topic}/{partition} failed")
         try:
             done.set_result(await self.log.append(topic, partition, messages))
         except GuidevaneError as failed:
+            self._broken.add(where)
             done.set_exception(failed)
         return done
 

@@ -127,9 +127,7 @@ class Route:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
         # Where stages are fused, a record's own offset is not known yet: its origin names it.
         named = replace(record, offset=origin) if record.offset < 0 else record
-        return dead_letter(
-            named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin
-        )
+        return dead_letter(named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin)
 
     async def _acknowledged(
         self,
@@ -159,9 +157,7 @@ class Route:
     def _measure(self, stage: Stage, size: int, started_s: float) -> None:
         if size:
             self.metrics.observe(names.BATCH_SIZE, float(size), stage=stage.name)
-            self.metrics.observe(
-                names.HANDLE_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=stage.name
-            )
+            self.metrics.observe(names.HANDLE_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=stage.name)
 
     def _count(
         self, stage: Stage, sent: dict[int, list[Message]], letters: dict[int, list[Message]], total: int

@@ -35,9 +35,10 @@ class Answered:
 
 @dataclass(slots=True)
 class Ownership:
-    """One partition of the worker's input, as its new owner knows it."""
+    """One partition of the worker's input, as its owner knows it; ``next`` is the offset to handle next."""
 
     place: Place
+    next: int
     answered: list[Answered]
 
 
@@ -52,7 +53,7 @@ async def take_over(
         noted = outputs_of(committed.note) if committed is not None else {}
         letters = await _since(log, Partition(dlq, number), noted.get(dlq, 0), ends[dlq])
         place = Place(committed.offset if committed is not None else 0, dict(noted))
-        owned[partition] = Ownership(place, [])
+        owned[partition] = Ownership(place, place.offset, [])
         for stage in stages:
             start = noted.get(stage.output, 0)
             keep = max(0, start - stage.recall_records)

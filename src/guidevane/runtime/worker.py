@@ -94,6 +94,7 @@ class Worker:
         self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
         self._dirty: set[Partition] = set()
         self._generation = 0
+        self._joined = asyncio.Event()
 
     def gather(self, fetch: Fetch) -> None:
         """Change how records are gathered, from the next fetch on."""
@@ -124,6 +125,7 @@ class Worker:
     async def _live(self, stop: asyncio.Event) -> None:
         """One life: from joining the group to leaving it, or to the first trouble."""
         self._generation = 0
+        self._joined.clear()
         self.fence.reset()
         producer = await self.log.producer(name=self.instance)
         self._producer = producer
@@ -173,11 +175,18 @@ class Worker:
                 await consumer.fetch(timeout_s=0)
                 await self._any_landed()
                 continue
-            found = await consumer.fetch(timeout_s=self.limits.poll_s)
+            if not self._joined.is_set():
+                # Partitions are changing hands: nothing may be launched until it is known whose they are.
+                await _first_of(self._joined.wait(), self.limits.poll_s)
+                continue
             generation = self._generation
-            await self._take_over(consumer, found or dict.fromkeys(consumer.assignment(), ()))
+            found = await consumer.fetch(timeout_s=self.limits.poll_s)
+            if generation == self._generation:
+                await self._take_over(consumer, found or dict.fromkeys(consumer.assignment(), ()))
             if generation == self._generation:
                 self._launch(found, producer)
+            else:
+                await self._rewind(consumer, found)
 
     async def _take_over(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
         new = [partition for partition in found if partition not in self._owned]
@@ -192,16 +201,31 @@ class Worker:
             self.metrics.observe(
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
-        if self._generation and self._owned.keys() >= consumer.assignment():
+        if self._owned.keys() >= consumer.assignment():
             self.health.ready(True, "working")
 
+    async def _rewind(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
+        """Fetch again what came while partitions changed hands: it may be from before or from after."""
+        for partition in found:
+            place = await consumer.committed(partition) if partition in consumer.assignment() else None
+            if partition in consumer.assignment():
+                consumer.seek(partition, place.offset if place is not None else 0)
+
     def _launch(self, found: Mapping[Partition, Sequence[Record]], producer: Producer) -> None:
-        records = [record for partition in found for record in found[partition]]
+        records: list[Record] = []
+        ends: dict[Partition, int] = {}
+        for partition, batch in found.items():
+            owned = self._owned[partition]
+            # A rewind may bring again what is under way already.
+            fresh = [record for record in batch if record.offset >= owned.next]
+            if fresh:
+                owned.next = ends[partition] = fresh[-1].offset + 1
+                records.extend(fresh)
         if not records:
             return
         flight = Flight(
             records,
-            {partition: batch[-1].offset + 1 for partition, batch in found.items() if batch},
+            ends,
             weight_bytes(records),
             self._flying[-1][0] if self._flying else None,
             [asyncio.Event() for _ in self.stages],
@@ -269,6 +293,7 @@ class Worker:
         """Finish and commit what is in flight; after this, others own the partitions."""
         self.health.ready(False, "rebalancing")
         self._generation += 1
+        self._joined.clear()
         if partitions and self._consumer is not None:
             try:
                 await self._settle(self._consumer, self.limits.session_s / 2)
@@ -279,6 +304,7 @@ class Worker:
     async def on_assigned(self, partitions: Sequence[Partition]) -> None:
         """Take note; each partition is taken over before its first record is handled."""
         self._generation += 1
+        self._joined.set()
         self.metrics.count(names.REBALANCES_TOTAL)
         self.metrics.gauge(names.OWNED_PARTITIONS, len(partitions), topic=self.stages[0].input)
 

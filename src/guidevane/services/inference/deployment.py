@@ -93,7 +93,9 @@ class MemberReplica:
             source = self.spec.model
         device = self.spec.device
         if self.spec.num_gpus and not _gpu():
-            logging.getLogger("ray.serve").warning("%s declares a GPU, none is here: it runs on the CPU", self.spec.name)
+            logging.getLogger("ray.serve").warning(
+                "%s declares a GPU, none is here: it runs on the CPU", self.spec.name
+            )
             device = "cpu"
         self.predictor = load(source, device=device, autocast=self.spec.autocast)  # type: ignore[arg-type]
         self.tiled = Tiled(self.predictor, self.spec.tile)
@@ -121,7 +123,13 @@ def connect() -> None:
     if not address:
         raise Misconfigured("RAY_ADDRESS is not set: start a cluster with `ray start --head`, or use `guidevane up`")
     try:
-        ray.init(address=address, namespace="guidevane", log_to_driver=False, configure_logging=False, ignore_reinit_error=True)
+        ray.init(
+            address=address,
+            namespace="guidevane",
+            log_to_driver=False,
+            configure_logging=False,
+            ignore_reinit_error=True,
+        )
     except (ConnectionError, RayError, RuntimeError) as away:
         raise Retryable(f"no Ray at {address}: {away}") from away
 
@@ -141,9 +149,7 @@ def deploy(pipeline: Pipeline) -> None:
     rest = [_bound(spec, gpus) for spec in wanted[1:]]
     # One application needs one root: the first member holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
-    serve.run(
-        _bound(wanted[0], gpus, tuple(rest)), name=pipeline.name, route_prefix=None, external_scaler_enabled=True
-    )
+    serve.run(_bound(wanted[0], gpus, tuple(rest)), name=pipeline.name, route_prefix=None, external_scaler_enabled=True)
 
 
 def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:

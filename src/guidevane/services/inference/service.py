@@ -148,7 +148,9 @@ class Inference:
             for task in tasks.values():
                 task.cancel()
         rows = len(matrix)
-        return [self._said(m, task, rows, ended_s.get(m, self.clock.monotonic_s()) - started_s) for m, task in tasks.items()]
+        return [
+            self._said(m, task, rows, ended_s.get(m, self.clock.monotonic_s()) - started_s) for m, task in tasks.items()
+        ]
 
     def _said(self, member: str, task: asyncio.Task[Isolated], rows: int, took_s: float) -> _Said:
         nothing = np.full(rows, np.nan)

@@ -95,7 +95,9 @@ class Ingest:
         self.window = Window(window)
         self.trace_share = trace_share
         self._encode: Callable[[Mapping[str, Any]], bytes] = codec.encoder("accepted")
-        self._encode_event: Callable[[Mapping[str, Any]], bytes] = codec.encoder(pipeline.event.name, version=pipeline.event.version)
+        self._encode_event: Callable[[Mapping[str, Any]], bytes] = codec.encoder(
+            pipeline.event.name, version=pipeline.event.version
+        )
         event = pipeline.event
         self._id, self._key = event.id, event.key
         self._pii, self._protected = event.pii, event.protected
