@@ -12,10 +12,9 @@ from guidevane.word import word
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from guidevane.event import Event
     from guidevane.events import Alert
     from guidevane.monitors.adwin import Adwin
-    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.monitors.monitor import Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 TRUE_FROM: Final = 0.5
@@ -37,17 +36,16 @@ class ConceptDrift:
     delta: Annotated[float, Bound(gt=0, lt=1)] = 0.002
     name: str = "concept_drift"
 
-    def misfits(self, event: Event) -> Iterator[Mistake]:
+    def mistakes_against(self, pipeline: Watched) -> Iterator[Mistake]:
         """Fit every pipeline."""
-        del event
+        del pipeline
         yield from ()
 
-    def watch(self, pipeline: str, event: Event) -> list[ErrorDrift]:
+    def watch(self, pipeline: Watched) -> list[ErrorDrift]:
         """Build the monitor."""
         from guidevane.monitors.adwin import Adwin  # noqa: PLC0415 - seconds, and only here is it needed
 
-        del event
-        return [ErrorDrift(Voice(pipeline, self.name, "concept_drift", "error"), Adwin(self.delta))]
+        return [ErrorDrift(Voice(pipeline.name, self.name, "concept_drift", "error"), Adwin(self.delta))]
 
 
 class ErrorDrift:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from guidevane.event import Event
     from guidevane.events import Alert
     from guidevane.monitors.adwin import Adwin
-    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.monitors.monitor import Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 SCORE: Final = "score"
@@ -29,9 +29,9 @@ REFERENCE: Final = 500
 class Drift:
     """Watch the mean of the score, of one numeric field, or of ``"all"`` of them, with River's ADWIN.
 
-    ADWIN wants values between 0 and 1. A field is scaled by its declared range; the score, and a field without a
-    range, by the least and the greatest of its first 500 values; what lies beyond is clipped. A smaller ``delta``
-    is slower and quieter; it is set for independent values: autocorrelated ones alarm more often.
+    ADWIN wants values between 0 and 1. The score is there already; a field is scaled by its declared range, one
+    without a range by the least and the greatest of its first 500 values; what lies beyond is clipped. A smaller
+    ``delta`` is slower and quieter; it is set for independent values: autocorrelated ones alarm more often.
 
     >>> Drift(signal="score", delta=0.002).name
     'drift'
@@ -41,25 +41,30 @@ class Drift:
     delta: Annotated[float, Bound(gt=0, lt=1)] = 0.002
     name: str = "drift"
 
-    def misfits(self, event: Event) -> Iterator[Mistake]:
+    def mistakes_against(self, pipeline: Watched) -> Iterator[Mistake]:
         """Tell of a signal that the event does not have."""
-        yield from unknown("numeric signal", [self.signal], [SCORE, ALL, *event.numeric_fields], "signal")
+        yield from unknown("numeric signal", [self.signal], [SCORE, ALL, *_fields(pipeline.event)], "signal")
 
-    def watch(self, pipeline: str, event: Event) -> list[SignalDrift]:
+    def watch(self, pipeline: Watched) -> list[SignalDrift]:
         """Build one monitor per signal, ``<name>.<signal>``."""
         from guidevane.monitors.adwin import Adwin  # noqa: PLC0415 - seconds, and only here is it needed
 
-        # An event's own field called score would have the name of the decision's: the decision's is watched.
-        fields = [name for name in event.numeric_fields if self.signal in (ALL, name) and name != SCORE]
+        event = pipeline.event
+        fields = [name for name in _fields(event) if self.signal in (ALL, name)]
         return [
             SignalDrift(
-                Voice(pipeline, f"{self.name}.{signal}", "drift", signal),
+                Voice(pipeline.name, f"{self.name}.{signal}", "drift", signal),
                 "decisions" if signal == SCORE else "accepted",
-                event.ranges.get(signal) if signal != SCORE else None,
+                (0.0, 1.0) if signal == SCORE else event.ranges.get(signal),
                 Adwin(self.delta),
             )
             for signal in ([SCORE] if self.signal in (ALL, SCORE) else []) + fields
         ]
+
+
+def _fields(event: Event) -> list[str]:
+    # Times and identities move by their nature; an event's own field called score would be taken for the decision's.
+    return [name for name in event.numeric_fields if name not in {SCORE, event.key, event.id, event.time, *event.pii}]
 
 
 class SignalDrift:

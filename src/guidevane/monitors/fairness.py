@@ -13,9 +13,8 @@ from guidevane.word import word
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from guidevane.event import Event
     from guidevane.events import Alert
-    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.monitors.monitor import Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 
@@ -38,15 +37,15 @@ class DemographicParity:
     min_group: Annotated[int, Bound(ge=1)] = 50
     name: str = "parity"
 
-    def misfits(self, event: Event) -> Iterator[Mistake]:
+    def mistakes_against(self, pipeline: Watched) -> Iterator[Mistake]:
         """Tell of attributes that the event does not declare as protected."""
-        yield from unknown("protected attribute", self.by, event.protected, "by")
+        yield from unknown("protected attribute", self.by, pipeline.event.protected, "by")
 
-    def watch(self, pipeline: str, event: Event) -> list[Parity]:
+    def watch(self, pipeline: Watched) -> list[Parity]:
         """Build one monitor per attribute, ``<name>.<attribute>``."""
-        del event
         return [
-            Parity(Voice(pipeline, f"{self.name}.{attribute}", "fairness", attribute), self) for attribute in self.by
+            Parity(Voice(pipeline.name, f"{self.name}.{attribute}", "fairness", attribute), self)
+            for attribute in self.by
         ]
 
 

@@ -63,6 +63,20 @@ class Monitor(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """What monitors need to know of a pipeline."""
+
+    @property
+    def name(self) -> str:
+        """Return the pipeline's name."""
+        ...
+
+    @property
+    def event(self) -> Event:
+        """Return its event contract."""
+        ...
+
+
 @runtime_checkable
 class Declared(Protocol):
     """A monitor as an author declares it: your own must be a frozen value with these."""
@@ -72,11 +86,11 @@ class Declared(Protocol):
         """Name it, unique within the pipeline."""
         ...
 
-    def misfits(self, event: Event) -> Iterator[Mistake]:
+    def mistakes_against(self, pipeline: Watched) -> Iterator[Mistake]:
         """Tell what is declared here and not there in the event contract; imports nothing heavy."""
         ...
 
-    def watch(self, pipeline: str, event: Event) -> Sequence[Monitor]:
+    def watch(self, pipeline: Watched) -> Sequence[Monitor]:
         """Build the live monitors, one per signal."""
         ...
 
@@ -143,12 +157,12 @@ def unknown(what: str, names: Iterable[str], known: Sequence[str], path: str) ->
             yield Mistake(path, f"there is no {what} {name!r}", nearest(name, known))
 
 
-def watch(declared: Sequence[Declared], pipeline: str, event: Event) -> list[Monitor]:
+def watch(declared: Sequence[Declared], pipeline: Watched) -> list[Monitor]:
     """Build the live monitors of a pipeline.
 
     Raises ``Misconfigured`` with every mistake at once: names that the event does not have, monitors of one name.
     """
-    wrong = [mistake.under(each.name) for each in declared for mistake in each.misfits(event)]
+    wrong = [mistake.under(each.name) for each in declared for mistake in each.mistakes_against(pipeline)]
     wrong += [
         Mistake("monitors", f"{count} monitors have the name {name!r}", "give each its own name=...")
         for name, count in Counter(each.name for each in declared).items()
@@ -156,4 +170,4 @@ def watch(declared: Sequence[Declared], pipeline: str, event: Event) -> list[Mon
     ]
     if wrong:
         raise Misconfigured("\n".join(map(str, wrong)))
-    return [monitor for each in declared for monitor in each.watch(pipeline, event)]
+    return [monitor for each in declared for monitor in each.watch(pipeline)]

@@ -45,6 +45,10 @@ class _Entry:
         self.label = label
         self.revision = revision
 
+    def state(self) -> tuple[Any, ...]:
+        # A plain tuple, because JSON writers differ about named ones.
+        return self.at_us, self.decision, self.label and tuple(self.label), self.revision
+
 
 class OutcomeJoin:
     """Joins decisions and labels by event id, in whatever order, late, missing, repeated or corrected.
@@ -181,8 +185,8 @@ class OutcomeJoin:
         return {
             "watermark_us": self._watermark_us,
             "tally": self._tally,
-            "decided": [[key, e.at_us, e.decision, e.label, e.revision] for key, e in self._decided.items()],
-            "waiting": [[key, e.at_us, e.decision, e.label, e.revision] for key, e in self._waiting.items()],
+            "decided": [[key, *entry.state()] for key, entry in self._decided.items()],
+            "waiting": [[key, *entry.state()] for key, entry in self._waiting.items()],
         }
 
     def restore(self, state: State) -> None:

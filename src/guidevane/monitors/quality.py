@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from guidevane.event import Event
     from guidevane.events import Alert
-    from guidevane.monitors.monitor import Seen, Source, State
+    from guidevane.monitors.monitor import Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 Share = Annotated[float, Bound(ge=0, le=1)]
@@ -43,20 +43,23 @@ class Quality:
     max_missing_share: Share = 0.05
     max_out_of_range_share: Share = 0.01
     max_unknown_share: Share = 0.01
-    categories: dict[str, tuple[str, ...]] = Bound(default_factory=dict)
+    categories: dict[str, tuple[str | int, ...]] = Bound(default_factory=dict)
     window: Annotated[int, Bound(ge=1)] = 1000
     name: str = "quality"
 
-    def misfits(self, event: Event) -> Iterator[Mistake]:
+    def mistakes_against(self, pipeline: Watched) -> Iterator[Mistake]:
         """Tell of fields that the event does not have."""
         if self.fields != "all":
-            yield from unknown("field", self.fields, event.fields, "fields")
-        yield from unknown("field", self.categories, event.fields, "categories")
+            yield from unknown("field", self.fields, pipeline.event.fields, "fields")
+        yield from unknown("field", self.categories, pipeline.event.fields, "categories")
 
-    def watch(self, pipeline: str, event: Event) -> list[FieldQuality]:
+    def watch(self, pipeline: Watched) -> list[FieldQuality]:
         """Build one monitor per field, ``<name>.<field>``."""
+        event = pipeline.event
         return [
-            FieldQuality(Voice(pipeline, f"{self.name}.{field}", "quality", field), self._check(event, field), self)
+            FieldQuality(
+                Voice(pipeline.name, f"{self.name}.{field}", "quality", field), self._check(event, field), self
+            )
             for field in (event.fields if self.fields == "all" else self.fields)
         ]
 
@@ -68,12 +71,12 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one value is held against: as a number its bounds (inclusive), else its categories, where any are known."""
+    """What one value is held against: its bounds (inclusive) where it is a number, and its categories if declared."""
 
     numeric: bool
     low: float
     high: float
-    categories: frozenset[str] | None
+    categories: frozenset[str | int] | None
 
     def __call__(self, value: object) -> int:
         """Return the verdict on one value, a place in ``FAULTS``.
@@ -87,8 +90,11 @@ class Check:
         if self.numeric and isinstance(value, (int, float)):
             if value != value:  # noqa: PLR0124 - NaN is the value that differs from itself
                 return 1
-            return FINE if self.low <= value <= self.high and math.isfinite(value) else 2
-        return FINE if self.categories is None or value in self.categories else 3
+            if not self.low <= value <= self.high or math.isinf(value):
+                return 2
+        if self.categories is None or (isinstance(value, (str, int)) and value in self.categories):
+            return FINE
+        return 3
 
 
 class FieldQuality:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from guidevane.event import Event
 from guidevane.events import Decision, Label, derived_id
 
@@ -22,6 +24,17 @@ EVENT = Event(
     protected=("sex",),
     ranges={"age": (0.0, 100.0)},
 )
+
+
+@dataclass(frozen=True)
+class Named:
+    """A pipeline, as far as monitors care."""
+
+    name: str
+    event: Event
+
+
+PIPELINE = Named("p", EVENT)
 
 
 def decision(

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.monitors.given import EVENT, decision
+from tests.unit.monitors.given import PIPELINE, decision
 
 from guidevane.errors import Misconfigured
-from guidevane.event import Event
 from guidevane.monitors.concept import ConceptDrift
 from guidevane.monitors.drift import Drift
 from guidevane.monitors.fairness import DemographicParity
-from guidevane.monitors.monitor import Monitor, Seen, watch
+from guidevane.monitors.monitor import Declared, Monitor, Seen, watch
 from guidevane.monitors.quality import Quality
 
 EVERYTHING = (
@@ -26,7 +25,7 @@ EVERYTHING = (
 
 
 def live(*declared: Any) -> list[Monitor]:
-    return watch(declared, "p", EVENT)
+    return watch(declared, PIPELINE)
 
 
 def told(monitor: Monitor, values: list[Any]) -> list[int]:
@@ -74,7 +73,7 @@ def test_given_a_restart_anywhere_every_monitor_goes_on_as_if_there_was_none(see
         seen = [Seen(f"e{at}", at, value) for at, value in enumerate(values[whole.reads])]
         expected = [whole.observe(each) for each in seen]
         found = [first.observe(each) for each in seen[:cut]]
-        second.restore(json.loads(json.dumps(first.state())))
+        second.restore(orjson.loads(orjson.dumps(first.state())))
         found += [second.observe(each) for each in seen[cut:]]
 
         assert found == expected, whole.name
@@ -218,7 +217,7 @@ def test_given_names_the_event_does_not_have_every_mistake_is_told_at_once():
     declared = [Quality(fields=("aeg",)), Drift(signal="hour"), DemographicParity(by=("race",)), Drift(signal="score")]
 
     with pytest.raises(Misconfigured) as wrong:
-        watch(declared, "p", EVENT)
+        watch(declared, PIPELINE)
 
     assert str(wrong.value).splitlines() == [
         "quality.fields: there is no field 'aeg' → write 'age'",
@@ -238,7 +237,7 @@ def test_given_a_state_of_another_river_the_monitor_refuses_it():
 
 
 def test_given_a_monitor_of_every_kind_each_declaration_is_one():
-    assert isinstance(EVENT, Event)
+    assert all(isinstance(each, Declared) for each in EVERYTHING)
     assert [monitor.name for monitor in live(*EVERYTHING)] == [
         "quality.id", "quality.age", "quality.hours", "quality.sex", "drift.score", "drift.age", "drift.hours",
         "concept_drift", "parity.sex",

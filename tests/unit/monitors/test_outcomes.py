@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.monitors.given import decision, label
@@ -89,7 +89,7 @@ def test_given_a_restart_in_the_middle_nothing_changes(before, after):
     first, second = OutcomeJoin(max_pending=4), OutcomeJoin(max_pending=4)
 
     found = play(first, before)
-    second.restore(json.loads(json.dumps(first.state())))
+    second.restore(orjson.loads(orjson.dumps(first.state())))
     found += play(second, after)
 
     assert found == expected

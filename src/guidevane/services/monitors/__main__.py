@@ -1,0 +1,15 @@
+"""The monitors room's process."""
+
+from guidevane.runtime.room import Room, live
+from guidevane.services.monitors.room import open_monitors
+from guidevane.services.monitors.settings import MonitorsSettings
+from guidevane.settings import read_settings
+
+
+async def work(room: Room[MonitorsSettings]) -> None:
+    """Watch until told to stop."""
+    await open_monitors(room).run(room.stop)
+
+
+if __name__ == "__main__":
+    live("monitors", read_settings(MonitorsSettings), work)

@@ -1,0 +1,178 @@
+"""What the room keeps on disk: a snapshot now and then, and a journal of what it read since, in the order it read it.
+
+Monitors depend on the order in which partitions are read, and Kafka promises none. With the journal a
+restart replays exactly what was read, so it says exactly what was said.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from guidevane.errors import Misconfigured
+from guidevane.log import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_FORMAT = 1
+
+
+class Span(NamedTuple):
+    """Records of one partition that were read at once: offsets ``start`` to before ``stop``."""
+
+    partition: Partition
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment: the next offset to read of each input, the end of each output, and what is remembered."""
+
+    positions: Mapping[Partition, int]
+    ends: Mapping[Partition, int]
+    state: dict[str, Any]
+
+
+class Store:
+    """A folder that one process at a time may use.
+
+    A process that is killed loses nothing (what was written is the kernel's); a machine that loses power
+    may lose the journal's last seconds: outcomes are then still not repeated, an alert may move by a few events.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock: int | None = None
+        self._journal: int | None = None
+        self._number = 0
+
+    def open(self) -> None:
+        """Take the folder. Raises ``Misconfigured`` where another process has it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise Misconfigured(
+                f"another monitors room works in {self._folder}: it runs once per pipeline; stop the other one first"
+            ) from None
+        self._lock = lock
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        for held in (self._journal, self._lock):
+            if held is not None:
+                os.close(held)
+        self._journal = self._lock = None
+
+    def load(self) -> tuple[Snapshot | None, list[Span]]:
+        """Return the last snapshot, and the spans that were read since, in order.
+
+        Raises ``Misconfigured`` where the snapshot is damaged or of another format.
+        """
+        snapshot = self._load_snapshot()
+        return snapshot, self._load_journal()
+
+    def note(self, spans: Sequence[Span]) -> None:
+        """Write down what was read, before anything that follows from it leaves the room."""
+        if self._journal is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            self._journal = os.open(self._journal_path(self._number), flags, 0o600)
+        line = orjson.dumps([[*span.partition, span.start, span.stop] for span in spans]) + b"\n"
+        _write(self._journal, line)
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot, in one step and durably, and begin a new journal."""
+        following = self._number + 1
+        body = orjson.dumps(
+            {
+                "positions": [[*partition, offset] for partition, offset in snapshot.positions.items()],
+                "ends": [[*partition, offset] for partition, offset in snapshot.ends.items()],
+                "state": snapshot.state,
+            }
+        )
+        # A journal of that number can only be left from a save that did not come to its end.
+        self._journal_path(following).unlink(missing_ok=True)
+        unfinished = self._path.with_suffix(".unfinished")
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            _write(handle, _head(body, following) + b"\n" + body)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        unfinished.replace(self._path)
+        self._settle_folder()
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
+        self._journal_path(self._number).unlink(missing_ok=True)
+        self._number = following
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "snapshot"
+
+    def _journal_path(self, number: int) -> Path:
+        return self._folder / f"journal-{number}.jsonl"
+
+    def _settle_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _load_snapshot(self) -> Snapshot | None:
+        try:
+            head_line, _, body = self._path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            self._number = 0
+            return None
+        if head_line != _head(body, number := _number_in(head_line)):
+            raise Misconfigured(
+                f"{self._path} is damaged, or of another version: remove {self._folder} and the room "
+                "starts over from the beginning of the log"
+            )
+        self._number = number
+        found = orjson.loads(body)
+        return Snapshot(
+            {Partition(topic, number): offset for topic, number, offset in found["positions"]},
+            {Partition(topic, number): offset for topic, number, offset in found["ends"]},
+            found["state"],
+        )
+
+    def _load_journal(self) -> list[Span]:
+        lines: list[bytes] = []
+        with suppress(FileNotFoundError):
+            # What follows the last line's end was being written when the process died: nothing came of it.
+            *lines, _ = self._journal_path(self._number).read_bytes().split(b"\n")
+        return [
+            Span(Partition(topic, number), start, stop)
+            for line in lines
+            for topic, number, start, stop in orjson.loads(line)
+        ]
+
+
+def _head(body: bytes, journal: int) -> bytes:
+    return f"guidevane-monitors-{_FORMAT} {journal} {hashlib.blake2b(body, digest_size=16).hexdigest()}".encode()
+
+
+def _write(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+def _number_in(head: bytes) -> int:
+    words = head.split(b" ")
+    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0

@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.unit.monitors.given import EVENT, decision, label
+
+from guidevane.catalogue import Catalogue
+from guidevane.clock import SystemClock
+from guidevane.codec import Codec
+from guidevane.decision import Threshold
+from guidevane.ensemble import Ensemble, Member
+from guidevane.errors import Misconfigured, Retryable
+from guidevane.features import Standardise
+from guidevane.log import Fetch, Message, Partition
+from guidevane.log.memory import MemoryLog
+from guidevane.monitors.concept import ConceptDrift
+from guidevane.monitors.drift import Drift
+from guidevane.monitors.fairness import DemographicParity
+from guidevane.monitors.monitor import watch
+from guidevane.monitors.outcomes import OutcomeJoin
+from guidevane.monitors.quality import Quality
+from guidevane.pipeline import Pipeline
+from guidevane.runtime.deadletter import reasons
+from guidevane.runtime.retry import Backoff
+from guidevane.services.monitors.service import MonitorsRoom, Pace
+from guidevane.services.monitors.store import Snapshot, Span, Store
+from guidevane.services.monitors.watching import Watcher
+from guidevane.telemetry.health import Health
+from guidevane.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+PIPELINE = Pipeline(
+    name="p",
+    event=EVENT,
+    features=[Standardise("age", mean=40.0, std=10.0)],
+    ensemble=Ensemble(members=[Member("wide", model="somewhere:wide")]),
+    decision=Threshold(0.5),
+    monitors=(
+        Quality(fields=("age",), window=20),
+        Drift(signal="all", delta=0.1),
+        ConceptDrift(delta=0.1),
+        DemographicParity(by=("sex",), window=40, min_group=5),
+    ),
+)
+# River takes seconds to import: in a room that is done before it joins its group, here before the first test.
+watch(PIPELINE.monitors, PIPELINE)
+TOPICS = PIPELINE.topics
+CATALOGUE = Catalogue()
+CATALOGUE.learn(EVENT)
+CODEC = Codec(CATALOGUE)
+GROUP = "p.monitors"
+
+
+class KilledError(Exception):
+    """The process died here."""
+
+
+class Killer:
+    """Lets ``sends`` sends through; then the process is dead: every further one fails too."""
+
+    def __init__(self, sends: int | None = None) -> None:
+        self.sends = sends
+
+    def __call__(self, topic: str, partition: int, messages: Sequence[Message]) -> None:
+        if topic not in {TOPICS.outcomes, TOPICS.alerts, TOPICS.dlq} or self.sends is None:
+            return
+        if self.sends == 0:
+            raise KilledError
+        self.sends -= 1
+
+
+def room(log: MemoryLog, folder: Path, *, every_s: float = 0.02, fetch: int = 64) -> MonitorsRoom:
+    clock = SystemClock()
+    metrics = Metrics("p", "monitors", "0")
+
+    def begin(partitions: Mapping[str, int]) -> Watcher:
+        join = OutcomeJoin()
+        return Watcher(PIPELINE, CODEC, join, group=GROUP, partitions=partitions, clock=clock, metrics=metrics)
+
+    pace = Pace(fetch=Fetch(max_records=fetch), poll_s=0.01, snapshot_every_s=every_s, backoff=Backoff(0.01, 0.02))
+    return MonitorsRoom(
+        begin, Store(folder),
+        topics=TOPICS, log=log, group=GROUP, clock=clock, metrics=metrics, health=Health(clock), pace=pace,
+    )  # fmt: skip
+
+
+async def live(log: MemoryLog, working: MonitorsRoom, *, within_s: float = 20.0) -> bool:
+    """Run the room until it has read all there is, then stop it; tell whether it survived."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(working.run(stop))
+    try:
+        async with asyncio.timeout(within_s):
+            while not running.done() and not read_all(log, working):
+                await asyncio.sleep(0.002)
+    finally:
+        stop.set()
+        with suppress(KilledError):
+            await running
+    return running.exception() is None
+
+
+def read_all(log: MemoryLog, working: MonitorsRoom) -> bool:
+    return all(
+        working._positions.get(Partition(topic, number), 0) == len(records)
+        for topic in (TOPICS.accepted, TOPICS.decisions, TOPICS.labels)
+        for number, records in enumerate(log.topic(topic))
+    )
+
+
+def accepted(event_id: str, age: float | None, sex: str) -> bytes:
+    body = {"id": event_id, "age": age, "hours": 1.0, "sex": sex}
+    return CODEC.encode(
+        "accepted",
+        {
+            "event_id": event_id, "event_time_us": 1, "deadline_us": 2, "ingested_at_us": 1, "contract": EVENT.contract,
+            "event": CODEC.encode(EVENT.name, body), "protected": {"sex": sex},
+        },
+    )  # fmt: skip
+
+
+async def send(log: MemoryLog, topic: str, partition: int, value: bytes | None) -> None:
+    await log.append(topic, partition, [Message(None, value)])
+
+
+async def feed(log: MemoryLog, rng: random.Random, events: int) -> dict[str, float]:
+    """Write a stream in which everything changes, labels shuffled, repeated and corrected; return the offline join."""
+    truth: dict[str, float] = {}
+    labels: list[tuple[float, bytes]] = []
+    for number in range(events):
+        event_id, late, sex = f"e{number}", number > events // 2, rng.choice("FM")
+        where = number % log.partitions
+        age = None if late and rng.random() < 0.7 else rng.gauss(40, 5)
+        await send(log, TOPICS.accepted, where, accepted(event_id, age, sex))
+        positive = rng.random() < (0.9 if late and sex == "M" else 0.3)
+        score = rng.random() * (0.2 if late else 0.9)
+        await send(
+            log,
+            TOPICS.decisions,
+            where,
+            CODEC.encode("decision", decision(event_id, positive=positive, sex=sex, score=score)),
+        )
+        if rng.random() < 0.05:
+            await send(log, TOPICS.decisions, where, CODEC.encode("decision", decision(event_id)))
+        if rng.random() < 0.8:
+            wrong = rng.random() < (0.8 if late else 0.1)
+            values = [float(positive != wrong)] + [rng.choice([0.0, 1.0]) for _ in range(rng.random() < 0.1)]
+            truth[event_id] = values[-1]
+            for at, value in enumerate(values):
+                for _ in range(1 + (rng.random() < 0.1)):
+                    labels.append((number + rng.uniform(0, 50), CODEC.encode("label", label(event_id, value, at))))
+    for number, (_, value) in enumerate(sorted(labels)):
+        await send(log, TOPICS.labels, number % log.partitions, value)
+    return truth
+
+
+def outcomes(log: MemoryLog) -> list[dict[str, Any]]:
+    return [CODEC.decode("outcome", record.value) for record in log.records(TOPICS.outcomes)]
+
+
+def alerts(log: MemoryLog) -> list[dict[str, Any]]:
+    return [CODEC.decode("alert", record.value) for record in log.records(TOPICS.alerts)]
+
+
+def assert_nothing_was_said_twice(log: MemoryLog) -> None:
+    joined = [(each["event_id"], each["revision"]) for each in outcomes(log)]
+    said = [each["alert_id"] for each in alerts(log)]
+    letters = [record.header("__dlq.errors.offset") for record in log.records(TOPICS.dlq)]
+    for written in (joined, said, letters):
+        assert len(written) == len(set(written))
+
+
+def final(log: MemoryLog) -> dict[str, float]:
+    newest = sorted(outcomes(log), key=lambda each: each["revision"])
+    return {each["event_id"]: each["label"] for each in newest}
+
+
+async def test_given_a_stream_with_labels_in_any_order_the_outcomes_are_the_offline_join(tmp_path):
+    log = MemoryLog(partitions=4)
+    truth = await feed(log, random.Random(1), 400)
+
+    assert await live(log, room(log, tmp_path))
+
+    assert final(log) == truth
+    assert_nothing_was_said_twice(log)
+    places = log.groups[GROUP].places
+    assert all(
+        places[Partition(TOPICS.labels, number)].offset == len(log.topic(TOPICS.labels)[number]) for number in range(4)
+    )
+    assert {each["kind"] for each in alerts(log)} == {"quality", "drift", "concept_drift", "fairness"}
+
+
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 2**32), st.lists(st.integers(0, 12), max_size=4), st.sampled_from([0.0, 0.02, 60.0]))
+async def test_given_kills_anywhere_nothing_is_lost_nothing_is_said_twice(
+    caplog, tmp_path_factory, seed, kills, every_s
+):
+    folder = tmp_path_factory.mktemp("state")
+    killer = Killer()
+    log = MemoryLog(partitions=2, on_send=killer)
+    truth = await feed(log, random.Random(seed), 150)
+
+    for sends in kills:
+        killer.sends = sends
+        await live(log, room(log, folder, every_s=every_s))
+    killer.sends = None
+    assert await live(log, room(log, folder, every_s=every_s))
+
+    assert final(log) == truth
+    assert_nothing_was_said_twice(log)
+    # Had a restart said other things than the life before, these would be missing from what it repeated.
+    assert "not repeated" not in caplog.text
+
+
+async def test_given_a_kill_between_two_sends_the_verdicts_are_those_of_a_room_that_was_never_killed(tmp_path):
+    told = []
+    for name, kills in (("clean", []), ("killed", [0, 3, 5])):
+        killer = Killer()
+        log = MemoryLog(partitions=1, on_send=killer)
+        await feed(log, random.Random(7), 300)
+        for sends in kills:
+            killer.sends = sends
+            assert not await live(log, room(log, tmp_path / name, every_s=60.0))
+        killer.sends = None
+        assert await live(log, room(log, tmp_path / name))
+        # Kafka promises no order between topics: only the error stream depends on it.
+        told.append(([alert for alert in alerts(log) if alert["kind"] != "concept_drift"], final(log)))
+
+    assert told[0] == told[1]
+    assert len(told[0][0]) > 3
+
+
+async def test_given_the_state_is_lost_the_room_reads_all_again_and_repeats_no_outcome(tmp_path):
+    log = MemoryLog(partitions=2)
+    truth = await feed(log, random.Random(3), 100)
+    assert await live(log, room(log, tmp_path / "lost"))
+    more = await feed(log, random.Random(4), 100)
+
+    assert await live(log, room(log, tmp_path / "fresh"))
+
+    assert final(log).keys() == (truth | more).keys()
+    joined = [(each["event_id"], each["revision"]) for each in outcomes(log)]
+    assert len(joined) == len(set(joined))
+
+
+async def test_given_a_broker_that_fails_for_a_while_the_room_starts_over_and_repeats_nothing(tmp_path):
+    failures = iter([False, True, False, False, True, True])
+
+    def flaky(topic: str, partition: int, messages: Sequence[Message]) -> None:
+        if topic in {TOPICS.outcomes, TOPICS.alerts} and next(failures, False):
+            raise Retryable("no answer")
+
+    log = MemoryLog(partitions=2, on_send=flaky)
+    truth = await feed(log, random.Random(3), 100)
+
+    assert await live(log, room(log, tmp_path))
+
+    assert final(log) == truth
+    assert_nothing_was_said_twice(log)
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        (b"", "empty"),
+        (None, "empty"),
+        (b"garbage", "bad_magic"),
+        (b"{", "malformed"),
+        (b"{}", "missing_field"),
+        (b'{"event_id":"e1"}', "missing_field"),
+        (b'{"event_id":"","label":1}', "bad_event_id"),
+        (b'{"event_id":7,"label":1}', "bad_event_id"),
+        (orjson.dumps({"event_id": "e" * 300, "label": 1}), "bad_event_id"),
+        (b'{"event_id":"e1","label":"yes"}', "bad_label"),
+        (b'{"event_id":"e1","label":null}', "bad_label"),
+        (b'{"event_id":"e1","label":1e999}', "malformed"),
+        (CODEC.encode("label", label("e1", float("nan"))), "bad_label"),
+        (b'{"event_id":"e1","label":1,"observed_at_us":"now"}', "bad_time"),
+        (b'{"event_id":"e1","label":1,"observed_at_us":-1}', "bad_time"),
+        (b"{" + b" " * 70_000, "decode_budget"),
+        (CODEC.encode("label", label("e1", 1.0))[:9], "truncated"),
+        (CODEC.encode("decision", decision("e1")), "wrong_schema"),
+    ],
+)
+async def test_given_a_hostile_label_it_becomes_a_dead_letter_with_its_reason(tmp_path, value, cause):
+    log = MemoryLog(partitions=2)
+    await send(log, TOPICS.decisions, 0, CODEC.encode("decision", decision("e1")))
+    await send(log, TOPICS.labels, 1, value)
+
+    assert await live(log, room(log, tmp_path))
+
+    [letter] = log.records(TOPICS.dlq)
+    assert letter.value == value
+    assert letter.partition == 1
+    why = reasons(letter)
+    assert (why["stage"], why["exception.class"], why["topic"], why["group"]) == (
+        "monitors",
+        cause,
+        TOPICS.labels,
+        GROUP,
+    )
+    assert outcomes(log) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("1", 1.0), ("0.25", 0.25), ("true", 1.0), ("18446744073709551615", 2.0**64)]
+)
+async def test_given_a_json_label_it_is_joined_as_an_avro_one_is(tmp_path, written, read):
+    log = MemoryLog(partitions=1)
+    await send(log, TOPICS.labels, 0, b' {"event_id": "e1", "label": %s, "by": "hand"}' % written.encode())
+    await send(log, TOPICS.decisions, 0, CODEC.encode("decision", decision("e1")))
+
+    assert await live(log, room(log, tmp_path))
+
+    [outcome] = outcomes(log)
+    assert (outcome["label"], outcome["revision"]) == (read, 0)
+    [record] = log.records(TOPICS.outcomes)
+    assert (record.key, record.header("event_id")) == (b"e1", b"e1")
+
+
+async def test_given_nonsense_on_our_own_topics_the_room_counts_it_and_goes_on(tmp_path):
+    log = MemoryLog(partitions=1)
+    await send(log, TOPICS.accepted, 0, b"nonsense")
+    await send(log, TOPICS.decisions, 0, b"nonsense")
+    await send(log, TOPICS.outcomes, 0, b"nonsense")
+    await send(log, TOPICS.decisions, 0, CODEC.encode("decision", decision("e1")))
+    await send(log, TOPICS.labels, 0, CODEC.encode("label", label("e1", 1.0)))
+
+    assert await live(log, room(log, tmp_path))
+
+    assert log.records(TOPICS.dlq) == []
+    assert len(log.records(TOPICS.outcomes)) == 2
+
+
+async def test_given_two_rooms_on_one_folder_the_second_refuses(tmp_path):
+    store = Store(tmp_path)
+    store.open()
+
+    with pytest.raises(Misconfigured, match="once per pipeline"):
+        await room(MemoryLog(), tmp_path).run(asyncio.Event())
+
+    store.close()
+
+
+async def test_given_another_member_in_the_group_the_room_stands_by_until_all_is_its_own(tmp_path):
+    log = MemoryLog(partitions=2)
+    truth = await feed(log, random.Random(3), 40)
+    other = log.consumer([TOPICS.accepted, TOPICS.decisions, TOPICS.labels], group=GROUP, instance="other")
+    await other.start()
+    stop = asyncio.Event()
+    working = room(log, tmp_path)
+    running = asyncio.create_task(working.run(stop))
+    async with asyncio.timeout(5):
+        while "standing by" not in str(working._health.report()):
+            await asyncio.sleep(0.002)
+    assert outcomes(log) == []
+
+    await other.close()
+
+    async with asyncio.timeout(10):
+        while not read_all(log, working):
+            await asyncio.sleep(0.002)
+    stop.set()
+    await running
+    assert final(log) == truth
+    assert_nothing_was_said_twice(log)
+
+
+def test_given_a_snapshot_and_spans_the_store_gives_them_back(tmp_path):
+    store = Store(tmp_path)
+    where = Partition("p.labels", 3)
+    store.open()
+    assert store.load() == (None, [])
+    snapshot = Snapshot({where: 5}, {}, {"join": [1.5, None, "é"]})
+
+    store.note([Span(where, 0, 5)])
+    store.save(snapshot)
+    store.note([Span(where, 5, 6), Span(where, 6, 9)])
+    store.close()
+
+    again = Store(tmp_path)
+    again.open()
+    assert again.load() == (snapshot, [Span(where, 5, 6), Span(where, 6, 9)])
+    again.close()
+
+
+def test_given_a_journal_cut_in_the_middle_of_a_line_that_line_is_left_out(tmp_path):
+    store = Store(tmp_path)
+    where = Partition("p.labels", 3)
+    store.open()
+    store.load()
+    store.note([Span(where, 0, 5)])
+    store.note([Span(where, 5, 9)])
+    store.close()
+    journal = tmp_path / "journal-0.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-3])
+
+    assert store.load() == (None, [Span(where, 0, 5)])
+
+
+def test_given_a_damaged_snapshot_the_store_says_what_to_do(tmp_path):
+    store = Store(tmp_path)
+    store.open()
+    store.save(Snapshot({}, {}, {"join": 1}))
+    path = tmp_path / "snapshot"
+    path.write_bytes(path.read_bytes().replace(b'"join":1', b'"join":2'))
+
+    with pytest.raises(Misconfigured, match="damaged"):
+        store.load()
+    store.close()
