@@ -9,20 +9,17 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+
+from typing_extensions import override
 
 from guidevane.errors import Misconfigured
 from guidevane.local import jars
 from guidevane.local.java import Java, find_java
 from guidevane.local.ports import free_ports, is_free
-from guidevane.local.process import Progress, end, last_lines, silent, spawn
-
-if TYPE_CHECKING:
-    import subprocess
+from guidevane.local.process import Progress, silent, spawn
+from guidevane.local.server import LocalServer
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
-_READY_LINE = b"Kafka Server started"
-_POLL_S = 0.05
 _FORMAT_WITHIN_S = 120.0
 
 # One node, a few dozen partitions, two cores shared with everything else. What is not said here is Kafka's default.
@@ -73,12 +70,10 @@ class _Ports:
     controller: int
 
 
-class LocalKafka:
+class LocalKafka(LocalServer):
     """A broker whose data live in ``state_dir/kafka`` and whose log is ``state_dir/logs/kafka.log``.
 
-    It binds 127.0.0.1 only. A restart on the same ``state_dir`` keeps the data and the ports. The
-    object is bound to no event loop: start it in one and stop it in another if that suits. Use it as
-    ``async with LocalKafka(dir) as kafka:`` to have it ready inside and gone after.
+    It binds 127.0.0.1 only. A restart on the same ``state_dir`` keeps the data and the ports.
 
     Args:
         state_dir: The directory of this platform instance; made if missing.
@@ -86,6 +81,8 @@ class LocalKafka:
         die_with_parent: Have the kernel kill the broker when this process ends, even by ``kill -9`` (Linux).
         progress: Told what is under way.
     """
+
+    name = "Kafka"
 
     def __init__(
         self,
@@ -95,15 +92,10 @@ class LocalKafka:
         die_with_parent: bool = False,
         progress: Progress = silent,
     ) -> None:
-        self._state_dir = state_dir.resolve()
+        super().__init__(state_dir, die_with_parent=die_with_parent, progress=progress)
         self._home = self._state_dir / "kafka"
         self._heap = heap
-        self._die_with_parent = die_with_parent
-        self._progress = progress
-        self._process: subprocess.Popen[bytes] | None = None
         self._ports: _Ports | None = None
-        self._log_start = 0
-        self.log_path = self._state_dir / "logs" / "kafka.log"
 
     @property
     def bootstrap(self) -> str:
@@ -112,19 +104,14 @@ class LocalKafka:
             raise RuntimeError("the local Kafka has no port before it is started")
         return f"127.0.0.1:{self._ports.broker}"
 
-    @property
-    def pid(self) -> int | None:
-        """The broker's process, or None when it does not run."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
+    @override
     async def start(self) -> None:
         """Fetch what is missing, format the storage of a new ``state_dir``, start the JVM; do not wait for it.
 
         Raises:
             Misconfigured: no Java, no jars, the ports of this ``state_dir`` are taken, or it cannot be formatted.
         """
-        if self.pid is not None:
-            raise RuntimeError(f"the local Kafka runs already, as process {self.pid}")
+        self._refuse_if_running()
         self._progress("Kafka: looking for its jars", None)
         java, classpath = await asyncio.gather(
             asyncio.to_thread(find_java), asyncio.to_thread(jars.classpath, self._progress)
@@ -135,49 +122,12 @@ class LocalKafka:
             self._progress("Kafka: formatting its storage", None)
             await self._format(_command(java, classpath, ("64m", "128m")), settings)
         self._progress("Kafka: starting", None)
-        self._log_start = self.log_path.stat().st_size if self.log_path.exists() else 0
-        self._process = spawn(
-            [*_command(java, classpath, self._heap), "kafka.Kafka", str(settings)],
-            state_dir=self._state_dir,
-            log_path=self.log_path,
-            die_with_parent=self._die_with_parent,
-        )
+        self._run([*_command(java, classpath, self._heap), "kafka.Kafka", str(settings)])
 
-    async def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return when the broker serves requests.
-
-        Raises:
-            Misconfigured: it ended, or is not ready within ``timeout_s``; the message has its last log lines.
-        """
-        if self._process is None:
-            raise RuntimeError("start the local Kafka before waiting for it")
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not self._said_ready():
-                    if (status := self._process.poll()) is not None:
-                        raise self._failure(f"ended with status {status} before it was ready")
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            raise self._failure(f"was not ready within {timeout_s:.0f} s") from None
-        self._progress("Kafka: ready", 1.0)
-
-    async def stop(self, *, grace_s: float = 15.0) -> None:
-        """End the broker cleanly, or kill it after ``grace_s``; nothing happens when it does not run."""
-        if self._process is not None:
-            await end(self._process, grace_s=grace_s)
-            self._process = None
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        try:
-            await self.wait_ready()
-        except BaseException:
-            await self.stop(grace_s=0.0)
-            raise
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        await self.stop()
+    @override
+    async def _serves(self) -> bool:
+        # Said after the node has left fencing and answers requests; a TCP connection succeeds long before.
+        return self._logged(b"Kafka Server started")
 
     def _claim_ports(self) -> _Ports:
         """Return the ports of this state directory, drawn once and kept: clients and the voter set remember them."""
@@ -224,14 +174,6 @@ class LocalKafka:
             raise
         if status:
             raise self._failure(f"could not format {self._home / 'data'} (status {status})")
-
-    def _said_ready(self) -> bool:
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_start)
-            return _READY_LINE in log.read()
-
-    def _failure(self, what: str) -> Misconfigured:
-        return Misconfigured(f"the local Kafka {what}. Its log {self.log_path} ends:\n{last_lines(self.log_path)}")
 
 
 def _command(java: Java, classpath: list[Path], heap: tuple[str, str]) -> list[str]:

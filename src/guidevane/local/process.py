@@ -44,15 +44,17 @@ def spawn(
     log_path: Path,
     env: Mapping[str, str] | None = None,
     die_with_parent: bool = False,
+    with_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start ``argv`` in a session of its own, with both outputs appended to ``log_path``.
 
     ``env`` is added to this process's environment. The new session keeps a terminal's Ctrl-C from
     reaching the child: who started it ends it, in the right order. With ``die_with_parent`` the
-    kernel kills the child when this process ends, however it ends (Linux only).
+    kernel kills the child when this process ends, however it ends (Linux only); ``with_session``
+    makes that hold for all that the child has started too.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    command = tethered(list(argv)) if die_with_parent else list(argv)
+    command = tethered(list(argv), with_session=with_session) if die_with_parent else list(argv)
     environment = {**os.environ, **(env or {}), MARK: str(state_dir.resolve())}
 
     def start() -> subprocess.Popen[bytes]:
