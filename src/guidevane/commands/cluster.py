@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from dataclasses import replace
@@ -52,6 +51,8 @@ def bootstrap_of(given: str | None, state_dir: Path, environ: Mapping[str, str] 
 
 def ask(work: Callable[[Log], Awaitable[None]], bootstrap: str | None, state_dir: Path) -> None:
     """Run ``work`` on the cluster; Ctrl-C and a reader that goes away (``| head``) end it in peace."""
+    import asyncio
+
     from guidevane.log.kafka import KafkaLog
     from guidevane.settings import RoomSettings
 
@@ -81,7 +82,7 @@ def codec_for(topic: str, pipeline: str | None) -> Codec:
     """
     from guidevane.catalogue import Catalogue
     from guidevane.codec import Codec
-    from guidevane.loading import examples, examine
+    from guidevane.loading import examine, examples
 
     catalogue = Catalogue()
     owner = topic.rpartition(".")[0]

@@ -101,7 +101,7 @@ def _pipelines(app: FastAPI, room: AdminRoom) -> None:
     @app.get("/v1/pipelines/{pipeline}/decisions", tags=["decisions"], summary="The last decisions")
     async def decisions(pipeline: PipelineName, *, limit: Limit = 50) -> list[DecisionRecord]:
         """List the decisions read last, newest first."""
-        return _newest(_watch(room, pipeline).recent, limit)
+        return _watch(room, pipeline).decisions(limit)
 
     @app.get("/v1/pipelines/{pipeline}/decisions/{identity}", tags=["decisions"], summary="One decision")
     async def decision(

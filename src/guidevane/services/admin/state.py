@@ -65,18 +65,25 @@ class Watch:
         self.topics = Topics(subject.name)
         self.index = DecisionIndex(self.topics.decisions, size=index_size)
         self.figures = Figures()
-        self.recent: deque[DecisionRecord] = deque(maxlen=REMEMBERED)
+        self.recent: deque[Record] = deque(maxlen=REMEMBERED)
         self.alerts: deque[Alert] = deque(maxlen=REMEMBERED)
         self.dead_letters: deque[DeadLetter] = deque(maxlen=REMEMBERED)
         self.control: dict[str, Control] = {}
         self._codec = codec
+        # Thousands a second, written by our own rooms: decoded at the least cost, shown only when asked for.
+        self._decide = codec.decoder("decision", trusted=True)
+        self._last_models: dict[str, str] = {}
 
     def on_decision(self, record: Record) -> None:
         """Remember where a decision lies."""
-        seen = decision_of(record, self._codec)
-        at = seen.decision["event_time_us"]
-        self.index.add(seen.decision["decision_id"], record.partition, record.offset, event_time_us=at)
-        self.recent.append(seen)
+        seen = self._decide(record.value, record.headers)
+        self.index.add(seen["decision_id"], record.partition, record.offset, event_time_us=seen["event_time_us"])
+        self.recent.append(record)
+        self._last_models = seen["models"]
+
+    def decisions(self, limit: int) -> list[DecisionRecord]:
+        """Return the decisions read last, newest first."""
+        return [decision_of(record, self._codec) for record in list(self.recent)[-limit:][::-1]]
 
     def on_alert(self, record: Record) -> None:
         """Remember an alert."""
@@ -106,7 +113,6 @@ class Watch:
     def state(self, now_us: int) -> PipelineState:
         """Return how the pipeline is doing."""
         slo, figures = self.subject.slo, self.figures
-        last = self.recent[-1].decision["models"] if self.recent else {}
         return PipelineState(
             name=self.subject.name,
             at_us=now_us,
@@ -117,7 +123,7 @@ class Watch:
             dead_letters_per_s=figures.total(names.DEAD_LETTERS_TOTAL, now_us),
             lag_records=figures.gauges(names.CONSUMER_LAG_RECORDS, "topic", now_us),
             stages=figures.stages(now_us),
-            members=figures.members(self.subject.models, last, now_us),
+            members=figures.members(self.subject.models, self._last_models, now_us),
             rooms=figures.rooms(now_us),
             control=[_settings(each) for _, each in sorted(self.control.items())],
         )
