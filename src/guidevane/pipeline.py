@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from guidevane.decision import Threshold
 from guidevane.ensemble import Ensemble
@@ -29,11 +29,11 @@ class Pipeline:
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
     event: Event
-    features: Annotated[tuple[Any, ...], Field(min_length=1)]
+    features: Annotated[Sequence[Any], Field(min_length=1), AfterValidator(tuple)]
     ensemble: Ensemble
     decision: Threshold = Threshold()
     slo: Latency = Latency()
-    monitors: tuple[Any, ...] = ()
+    monitors: Annotated[Sequence[Any], AfterValidator(tuple)] = ()
     models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_PARTITIONS
 
@@ -45,7 +45,7 @@ class Pipeline:
     @cached_property
     def vector(self) -> FeatureSet:
         """The features as one: from columns to the matrix that members see."""
-        return FeatureSet(self.features)
+        return FeatureSet(tuple(self.features))
 
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of names that do not meet: between event, features, members and monitors."""

@@ -22,7 +22,7 @@ _LIMITS = {"int": 1 << 31, "long": 1 << 63}
 _LARGEST_FLOAT = 3.4028234663852886e38
 
 
-class _Unfit(Exception):  # noqa: N818 - it never leaves this module
+class _Unfit(Exception):
     """A value does not fit; ``path`` grows outwards while it is raised."""
 
     def __init__(self, cause: str, says: str, path: str = "") -> None:

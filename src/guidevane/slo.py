@@ -31,7 +31,7 @@ class Latency:
 
     @property
     def allowed(self) -> float:
-        """Return the share of events that may miss, 0–1."""
+        """Return the share of events that may miss, 0-1."""
         return self.budget if self.budget is not None else 1 - self.p
 
     def met(self, missed: int, of: int) -> bool:

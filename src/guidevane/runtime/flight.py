@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class _Posted(NamedTuple):
     topic: str
     partition: int
-    count: int
+    size: int
     first_offset: Awaitable[int]
 
 

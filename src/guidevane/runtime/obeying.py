@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from guidevane.errors import GuidevaneError, Reject, Retryable
-from guidevane.events import Control
 from guidevane.topics import CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from guidevane.codec import Codec
+    from guidevane.events import Control
     from guidevane.log import Log
 
 _log = logging.getLogger(__name__)

@@ -92,7 +92,7 @@ def live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> 
     try:
         _loop_runner()(_live(name, settings, work))
     except Misconfigured as wrong:
-        _log.error("%s cannot run: %s", name, wrong)  # noqa: TRY400 - the message says it all
+        _log.error("%s cannot run: %s", name, wrong)
         # EX_CONFIG of sysexits.h: a supervisor need not try again.
         sys.exit(78)
 

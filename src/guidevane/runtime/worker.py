@@ -24,7 +24,6 @@ from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Flight, Route
 from guidevane.runtime.pacing import Pacing, weight_bytes
 from guidevane.runtime.retry import Backoff
-from guidevane.runtime.stage import Stage
 from guidevane.runtime.takeover import Ownership, take_over
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from guidevane.clock import Clock
     from guidevane.log import Consumer, Log, Producer
+    from guidevane.runtime.stage import Stage
     from guidevane.telemetry.health import Health
     from guidevane.telemetry.metrics import Metrics
     from guidevane.telemetry.tracing import Tracer

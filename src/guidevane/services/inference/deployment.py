@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from guidevane.services.inference.members import Answer, MemberFailed, Vectors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from guidevane.ensemble import Autocast, Device
     from guidevane.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -46,8 +48,8 @@ class MemberSpec:
     models: str
     places: tuple[int, ...]
     tile: int
-    device: str
-    autocast: str | None
+    device: Device
+    autocast: Autocast | None
     num_gpus: float
     num_cpus: float
     warm_up: tuple[int, ...]
@@ -87,17 +89,15 @@ class MemberReplica:
         del others
         from guidevane.registry import Tiled, load  # noqa: PLC0415 - only replicas need a framework
 
-        self.spec = MemberSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
-        source = Registry(self.spec.models).resolve(self.spec.model) if self.spec.models else self.spec.model
-        if not self.spec.model.startswith("models:"):
-            source = self.spec.model
+        self.spec = MemberSpec(**spec)
+        stored = self.spec.model.startswith("models:")
+        source = Registry(Path(self.spec.models)).resolve(self.spec.model) if stored else self.spec.model
         device = self.spec.device
         if self.spec.num_gpus and not _gpu():
-            logging.getLogger("ray.serve").warning(
-                "%s declares a GPU, none is here: it runs on the CPU", self.spec.name
-            )
+            says = "%s declares a GPU, none is here: it runs on the CPU"
+            logging.getLogger("ray.serve").warning(says, self.spec.name)
             device = "cpu"
-        self.predictor = load(source, device=device, autocast=self.spec.autocast)  # type: ignore[arg-type]
+        self.predictor = load(source, device=device, autocast=self.spec.autocast)
         self.tiled = Tiled(self.predictor, self.spec.tile)
         self.places = np.array(self.spec.places, dtype=np.intp)
         for rows in self.spec.warm_up:

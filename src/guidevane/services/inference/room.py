@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from guidevane.events import Control
     from guidevane.runtime.room import Room
     from guidevane.runtime.stage import Stage
+    from guidevane.services.inference.members import Members
     from guidevane.services.inference.settings import InferenceSettings
 
 MAX_BATCH = "max_batch"
@@ -61,7 +62,7 @@ async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable
     return inference_stage(inference), obey
 
 
-async def _warm_up(room: Room[InferenceSettings], members: deployment.ServedMembers) -> None:  # type: ignore[name-defined]  # noqa: F821
+async def _warm_up(room: Room[InferenceSettings], members: Members) -> None:
     """Open the data plane to every member before the first event does."""
     nothing = np.zeros((1, room.pipeline.vector.width), dtype=np.float32)
     try:

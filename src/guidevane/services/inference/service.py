@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from guidevane.errors import Reject, Retryable
 from guidevane.events import Features, MemberScore, MemberStatus, OutcomeKind, Prediction
@@ -19,6 +18,8 @@ from guidevane.telemetry import names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec

@@ -34,7 +34,7 @@ class Preprocess:
         accepted = [self._read(record) for record in records]
         rows: list[dict[str, Any]] = [self._decode_event(each["event"]) for each in accepted]
         matrix = self.vector.matrix(columns_of(rows, self.vector.reads))
-        wrong = {}
+        wrong: dict[int, str] = {}
         for row, feature in self.vector.nonfinite(matrix):
             wrong.setdefault(row, feature)
         vectors = matrix.astype("<f4", copy=False)

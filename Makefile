@@ -1,0 +1,59 @@
+# Everything a person does here, one word each. `make help` lists it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made
+UV_VERSION := 0.13.9
+RATE ?= 200
+SECONDS ?= 60
+ROOMS ?= fused
+REPORT ?= reports/demo.json
+
+.PHONY: help setup demo test check test-all lock bench-stream models clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv with everything, hashes checked
+
+# UV_TORCH_BACKEND=cpu fetches a torch without CUDA (a fifth of the size) from torch's own index; its
+# hashes are others, so the lock's are not asked for then.
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Guidevane needs Python 3.11 or newer: make PYTHON=python3.12 setup")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	$(BIN)/uv pip install --python $(BIN)/python $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--require-hashes) -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(STAMP) ## real census records from Kafka to decisions, for a minute (RATE, SECONDS, ROOMS, REPORT)
+	$(BIN)/guidevane demo employment --rate $(RATE) --seconds $(SECONDS) --rooms $(ROOMS) --report $(REPORT)
+
+test: $(STAMP) ## every test, with the real Kafka and the real Ray
+	CI=$(CI) $(BIN)/python -m pytest -q
+
+check: $(STAMP) ## style, types, import rules, contracts: what takes seconds
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/guidevane schemas check
+	$(BIN)/guidevane check employment
+
+test-all: check test ## what a change must pass
+
+lock: ## resolve requirements/ again, within the ranges of pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+		--extra local --extra train --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+		--extra local pyproject.toml -o requirements/local.txt
+
+bench-stream: $(STAMP) ## rate and latency of the whole pipeline on this machine, fused and apart
+	$(BIN)/python -m loadtests.stream
+
+models: $(STAMP) ## train the example's models again (DATA names the census records)
+	$(BIN)/python -m guidevane.pipelines.employment.train $(if $(DATA),--data $(DATA))
+
+clean: ## remove what was made, the local platform's state included
+	rm -rf $(VENV) .guidevane reports dist .mypy_cache .ruff_cache .pytest_cache

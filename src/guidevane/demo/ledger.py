@@ -1,0 +1,139 @@
+"""The ledger: what was sent, what became of it, and how long that took. Kept outside Kafka, and pure.
+
+An event's latency runs from the time it was *due*, not from when it was sent: a generator that falls
+behind must not flatter what it measures (coordinated omission).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event: when it was due, its truth, and what came back."""
+
+    due_us: int
+    label: float
+    decided_us: int | None = None
+    content: int | None = None
+    positive: bool | None = None
+    outcome: str = ""
+    dead: bool = False
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Every event that Kafka acknowledged, and every outcome that was read back.
+
+    >>> ledger = Ledger()
+    >>> ledger.sent("e1", due_us=1_000_000, label=1.0)
+    >>> ledger.decided("e1", b"yes", at_us=1_080_000, positive=True, outcome="full")
+    >>> ledger.lost, ledger.latencies_ms().tolist()
+    (0, [80.0])
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    waiting: int = 0
+    duplicated: int = 0
+    conflicting: int = 0
+    unknown: int = 0
+
+    def sent(self, event_id: str, *, due_us: int, label: float) -> None:
+        """Kafka acknowledged an event."""
+        self.entries[event_id] = Entry(due_us, label)
+        self.waiting += 1
+
+    def decided(self, event_id: str, content: bytes, *, at_us: int, positive: bool, outcome: str) -> None:
+        """A decision was read; the first one counts."""
+        entry = self.entries.get(event_id)
+        if entry is None:
+            self.unknown += 1
+            return
+        if entry.dead:
+            self.conflicting += 1
+        elif entry.decided_us is not None:
+            self.duplicated += 1
+            self.conflicting += entry.content != hash(content)
+        else:
+            entry.decided_us, entry.content = at_us, hash(content)
+            entry.positive, entry.outcome = positive, outcome
+            self.waiting -= 1
+
+    def died(self, event_id: str) -> None:
+        """A dead letter was read."""
+        entry = self.entries.get(event_id)
+        if entry is None:
+            self.unknown += 1
+        elif entry.decided_us is not None:
+            self.conflicting += 1
+        elif entry.dead:
+            self.duplicated += 1
+        else:
+            entry.dead = True
+            self.waiting -= 1
+
+    @property
+    def lost(self) -> int:
+        """Return how many events have no outcome (yet)."""
+        return self.waiting
+
+    @property
+    def decisions(self) -> int:
+        """Return how many events were decided."""
+        return sum(entry.decided_us is not None for entry in self.entries.values())
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many events are dead letters."""
+        return sum(entry.dead for entry in self.entries.values())
+
+    def latencies_ms(self, *, since_us: int = 0) -> NDArray[np.float64]:
+        """Return the latency of each decided event that was due from ``since_us`` on, milliseconds."""
+        return np.array(
+            [(e.decided_us - e.due_us) / 1e3 for e in self.entries.values() if e.decided_us and e.due_us >= since_us]
+        )
+
+    def late(self, within_ms: float) -> int:
+        """Return how many were decided too late. What is lost or dead is counted as such, not here."""
+        return int((self.latencies_ms() > within_ms).sum())
+
+    def accuracy(self) -> float | None:
+        """Return the share of decisions that the truth agrees with, 0-1."""
+        right = [e.positive == bool(round(e.label)) for e in self.entries.values() if e.decided_us is not None]
+        return float(np.mean(right)) if right else None
+
+    def outcomes(self) -> dict[str, int]:
+        """Return how many decisions were full, degraded, fallback, shed."""
+        found: dict[str, int] = {}
+        for entry in self.entries.values():
+            if entry.decided_us is not None:
+                found[entry.outcome] = found.get(entry.outcome, 0) + 1
+        return found
+
+    def rate_per_s(self) -> float:
+        """Return decisions per second, from the first event due to the last decision."""
+        times = [e.decided_us for e in self.entries.values() if e.decided_us is not None]
+        if not times:
+            return 0.0
+        span_s = (max(times) - min(e.due_us for e in self.entries.values())) / 1e6
+        return len(times) / span_s if span_s > 0 else 0.0
+
+
+def percentiles(latencies_ms: NDArray[np.float64]) -> dict[str, float | None]:
+    """Return p50, p99 and p999, or nothing for each where nothing was measured.
+
+    >>> percentiles(np.array([1.0, 2.0, 3.0]))["p50"]
+    2.0
+    """
+    if not latencies_ms.size:
+        return dict.fromkeys(_PERCENTILES)
+    return {name: round(float(np.percentile(latencies_ms, q)), 1) for name, q in _PERCENTILES.items()}
