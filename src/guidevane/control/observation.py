@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 HOT = ("ingest", "preprocess", "inference", "postprocess")
 """The stages between event and decision, in order; also the rooms that the control topic names."""
 
+_ENOUGH_PER_S = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSeen:
@@ -57,8 +59,10 @@ class MemberSeen:
 
     @property
     def busy_per_row_s(self) -> float | None:
-        """Return how long one row keeps a replica busy; ``None`` where no rows were seen."""
-        return self.busy / self.rows_per_s if self.busy is not None and self.rows_per_s else None
+        """Return how long one row keeps a replica busy; ``None`` where hardly any rows were seen."""
+        if self.busy is None or self.rows_per_s is None or self.rows_per_s < _ENOUGH_PER_S:
+            return None
+        return self.busy / self.rows_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guidevane.errors import Reject
 from guidevane.services.controller.observe import Window
 from guidevane.telemetry import names
 from guidevane.telemetry.metrics import Metrics
@@ -88,6 +89,28 @@ def test_given_an_event_without_an_interval_then_it_has_no_rate() -> None:
     window.follow(room.drain(SECOND_US), SECOND_US)
 
     assert look(window, 1).stage("ingest").rate_per_s is None
+
+
+def test_given_numbers_that_are_none_then_what_they_spoil_is_not_known() -> None:
+    window = Window("p", ["deep"])
+    room = Instance(window, "inference", "a")
+    room.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, float("nan"), member="deep")
+    room.metrics.gauge(names.CONSUMER_LAG_RECORDS, float("inf"), topic="p.features")
+    room.speaks(1)
+
+    seen = look(window, 1)
+
+    assert seen.members[0].busy is None
+    assert seen.stage("inference").lag_records is None
+
+
+def test_given_a_room_of_a_version_with_other_buckets_then_it_is_refused_and_told() -> None:
+    window = Window("p", ["deep"])
+    said = Metrics("p", "ingest", "a").drain(SECOND_US)
+    said["histograms"][names.AGE_SECONDS] = {"count": 1, "sum": 1.0, "buckets": [1]}
+
+    with pytest.raises(Reject, match="ingest/a"):
+        window.follow(said, SECOND_US)
 
 
 def test_given_another_pipelines_rooms_then_they_are_none_of_ours() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from guidevane.control.observation import HOT, MemberSeen, Observation, StageSeen
+from guidevane.errors import Reject
 from guidevane.telemetry import names
-from guidevane.telemetry.histogram import merge, quantile
+from guidevane.telemetry.histogram import BUCKETS, merge, quantile
 from guidevane.telemetry.metrics import Series
 from guidevane.topics import Topics
 
@@ -42,8 +44,10 @@ class Window:
         self._heard: dict[tuple[str, str], deque[_Heard]] = defaultdict(deque)
 
     def follow(self, said: Telemetry, now_us: int) -> None:
-        """Take in what one instance said; other pipelines' are left out."""
+        """Take in what one instance said; other pipelines' are left out. Raises ``Reject`` for other buckets."""
         if said["pipeline"] == self._pipeline:
+            if any(len(each["buckets"]) != BUCKETS for each in said["histograms"].values()):
+                raise Reject("buckets", f"{said['room']}/{said['instance']} runs a version with other histograms")
             self._heard[said["room"], said["instance"]].append(_Heard(now_us, said))
 
     def observe(
@@ -145,11 +149,12 @@ class Window:
             if counted:
                 known = True
                 total += sum(counted) / sum(said["interval_s"] for said in timed)
-        return total if known else None
+        return total if known and math.isfinite(total) else None
 
     def _gauge(self, metric: str, **labels: str) -> float | None:
         values = [v for heard in self._heard.values() for v in _matching(heard[-1].said["gauges"], metric, labels)]
-        return sum(values) if values else None
+        total = sum(values)
+        return total if values and math.isfinite(total) else None
 
     def _histogram(self, metric: str, **labels: str) -> Histogram:
         return merge(
