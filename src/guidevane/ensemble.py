@@ -7,19 +7,20 @@ events, so an event's score is the same to the byte however its batch was cut.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from guidevane.errors import Misconfigured
 from guidevane.word import Mistake, nearest, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 Scores: TypeAlias = NDArray[np.float64]
 Present: TypeAlias = NDArray[np.bool_]
@@ -220,7 +221,7 @@ class Ensemble:
     [0.3, nan]
     """
 
-    members: Annotated[tuple[Member, ...], Field(min_length=1)]
+    members: Annotated[Sequence[Member], Field(min_length=1), AfterValidator(tuple)]
     combine: Combiner = WeightedMean()
     quorum: Annotated[int, Field(ge=1)] = 1
     late: Literal["ignore"] = "ignore"
@@ -258,7 +259,7 @@ class Ensemble:
             for name in weights:
                 if name not in self.names:
                     yield Mistake("combine.weights", f"there is no member '{name}'", nearest(name, self.names))
-            for name in self.names:
+            for name in dict.fromkeys(self.names):
                 if name and name not in weights:
                     yield Mistake("combine.weights", f"says nothing of member '{name}'", "write 0 to leave it out")
         elif isinstance(weights, tuple) and len(weights) != len(self.members):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from guidevane.features.columns import Columns, numbers
 from guidevane.word import Mistake, word
@@ -78,7 +79,7 @@ class Standardise(_Single):
 
 
 class _Categorical:
-    categories: tuple[int | str, ...]
+    categories: Annotated[Sequence[int | str], AfterValidator(tuple)]
 
     @cached_property
     def _place(self) -> dict[object, int]:
@@ -124,7 +125,7 @@ class OneHot(_Categorical, _Encodes):
     """
 
     field: Annotated[str, Field(min_length=1)]
-    categories: tuple[int | str, ...]
+    categories: Annotated[Sequence[int | str], AfterValidator(tuple)]
     name: str = ""
     _suffix = ".onehot"
 
@@ -152,7 +153,7 @@ class Embed(_Categorical, _Single):
     """
 
     field: Annotated[str, Field(min_length=1)]
-    categories: tuple[int | str, ...]
+    categories: Annotated[Sequence[int | str], AfterValidator(tuple)]
     name: str = ""
     _suffix = ".index"
 

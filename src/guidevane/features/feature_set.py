@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from inspect import getattr_static
-from typing import TYPE_CHECKING, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from guidevane.errors import Misconfigured
-from guidevane.features.feature import Feature  # noqa: TC001 - pydantic reads the annotation
+from guidevane.features.feature import Feature
 from guidevane.word import Mistake, nearest, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from guidevane.features.columns import Columns
     from guidevane.features.feature import Encoder
@@ -37,7 +39,7 @@ class FeatureSet:
     slice(1, 3, None)
     """
 
-    features: tuple[Feature, ...]
+    features: Annotated[Sequence[Feature], AfterValidator(tuple)]
 
     @cached_property
     def encoders(self) -> tuple[Encoder, ...]:
