@@ -50,7 +50,7 @@ async def test_given_events_over_http_then_they_can_be_tailed_under_the_ids_that
     codec = Codec(Catalogue())
     contract = Contract(Event("net.ping.v1", schema=PING, key="host"), codec)
     producer = await log.producer(name="door")
-    app = door({name: Entry(f"{name}.events", contract)}, producer=producer, clock=SystemClock())
+    app = door({name: Entry(f"{name}.events", 3, contract)}, producer=producer, clock=SystemClock())
     async with client_of(app) as client:
         answer = await client.post(f"/v1/pipelines/{name}/events", json=[{"host": f"h{n % 5}"} for n in range(50)])
     await producer.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,10 +52,14 @@ def ask(work: Callable[[Log], Awaitable[None]], bootstrap: str | None, state_dir
     """Run ``work`` on the cluster; Ctrl-C and a reader that goes away (``| head``) end it in peace."""
     import asyncio
 
-    from guidevane.log.kafka import KafkaLog
-    from guidevane.settings import RoomSettings
+    from guidevane.log.kafka import Connection, KafkaLog
 
-    connection = replace(RoomSettings().connection(), bootstrap=bootstrap_of(bootstrap, state_dir))
+    # Not through RoomSettings: who only reads has not installed what rooms need.
+    told = {
+        name.removeprefix("KAFKA_").lower(): value for name, value in os.environ.items() if name.startswith("KAFKA_")
+    }
+    security = {name: value for name, value in told.items() if name.startswith(("sasl_", "ssl_", "security_"))}
+    connection = Connection(bootstrap_of(bootstrap, state_dir), security)
 
     async def run() -> None:
         log = KafkaLog(connection)

@@ -48,7 +48,7 @@ class Shop:
     async def post(self, body, url: str = URL, **headers: str) -> httpx.Response:
         if self.app is None:
             producer = await self.log.producer(name="door")
-            entries = {"fraud": Entry("fraud.events", self.contract)}
+            entries = {"fraud": Entry("fraud.events", 4, self.contract)}
             self.app = door(entries, producer=producer, clock=SystemClock(), token=self.token)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         content = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -205,7 +205,9 @@ async def test_given_too_large_a_body_then_it_is_refused_whether_or_not_its_leng
             yield b" " * (MAX_BODY_BYTES // 2)
 
     app = door(
-        {"fraud": Entry("fraud.events", shop.contract)}, producer=await shop.log.producer(name="d"), clock=SystemClock()
+        {"fraud": Entry("fraud.events", 4, shop.contract)},
+        producer=await shop.log.producer(name="d"),
+        clock=SystemClock(),
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080") as client:
         answer = await client.post(URL, content=untold(), headers={"content-type": "application/json"})
@@ -224,12 +226,14 @@ async def test_given_a_log_that_does_not_acknowledge_then_the_producer_is_told_w
         if len(calls) == 2:
             raise Retryable("no answer")
 
-    answer = await Shop(on_send=fail_the_second).post([payment(), payment(), payment()], Idempotency_Key="k")
+    shop = Shop(on_send=fail_the_second)
+    answer = await shop.post([payment("a"), payment("a"), payment("d")], Idempotency_Key="k")
 
     said = problem(answer, 503, "not-acknowledged")
     assert answer.headers["retry-after"] == "1"
     assert said["event_ids"] == ["k/0", "k/1", "k/2"]
-    assert said["acknowledged"] == [0]
+    assert said["acknowledged"] == [0, 1]
+    assert len(shop.written()) == 2
 
 
 async def test_given_a_token_then_only_who_has_it_may_send() -> None:

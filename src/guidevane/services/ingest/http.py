@@ -16,6 +16,7 @@ from guidevane.access import Guard
 from guidevane.contract import Contract
 from guidevane.errors import Reject, Retryable
 from guidevane.log import Message, Record
+from guidevane.log.murmur import murmur2
 from guidevane.problem import RESPONSES, Refused, speak_problems
 from guidevane.telemetry.tracing import HEADER as TRACEPARENT
 from guidevane.telemetry.tracing import parse
@@ -66,12 +67,13 @@ class Entry:
     """What the door knows of one pipeline: the topic to write to, and the contract to hold events to."""
 
     topic: str
+    partitions: int
     contract: Contract
 
     @classmethod
     def of(cls, pipeline: Pipeline, codec: Codec) -> Entry:
         """Return the entry of a pipeline."""
-        return cls(pipeline.topics.events, Contract(pipeline.event, codec))
+        return cls(pipeline.topics.events, pipeline.partitions, Contract(pipeline.event, codec))
 
     def id_of(self, event: Mapping[str, Any]) -> str | None:
         """Return the id that an event brings, in its contract's id field or in ``event_id``."""
@@ -88,6 +90,7 @@ class Entry:
 class _Admitted:
     index: int
     event_id: str
+    partition: int
     message: Message
 
 
@@ -223,8 +226,9 @@ def _check(
             rejected.append(Rejection(index=index, cause=broken.cause, message=str(broken)))
             continue
         event_id = entry.id_of(event) or naming.name(index)
-        message = Message(entry.key_of(event), value, (*headers, ("event_id", event_id.encode())))
-        admitted.append(_Admitted(index, event_id, message))
+        key = entry.key_of(event)
+        message = Message(key, value, (*headers, ("event_id", event_id.encode())))
+        admitted.append(_Admitted(index, event_id, (murmur2(key) & 0x7FFFFFFF) % entry.partitions, message))
     return admitted, rejected
 
 
@@ -240,20 +244,20 @@ def _broken(entry: Entry, rejected: Sequence[Rejection], *, of: int) -> Refused:
 
 
 async def _send(topic: str, admitted: Sequence[_Admitted], producer: Producer, timeout_s: float) -> list[int]:
-    """Return each event's partition once all are acknowledged."""
-    acknowledged: dict[int, int] = {}
-    lanes: dict[bytes | None, list[_Admitted]] = defaultdict(list)
+    """Return each event's partition once all are acknowledged; each partition's events keep their order."""
+    lanes: dict[int, list[_Admitted]] = defaultdict(list)
     for each in admitted:
-        lanes[each.message.key].append(each)
+        lanes[each.partition].append(each)
+    acknowledged: list[int] = []
 
-    async def send_in_order(lane: Sequence[_Admitted]) -> None:
-        for each in lane:
-            acknowledged[each.index] = (await producer.send_keyed(topic, each.message)).number
+    async def send(partition: int, lane: Sequence[_Admitted]) -> None:
+        await producer.send(topic, partition, [each.message for each in lane])
+        acknowledged.extend(each.index for each in lane)
 
     try:
         async with asyncio.timeout(timeout_s):
             # All lanes end before the first error is told, so that the answer knows what was acknowledged.
-            ends = await asyncio.gather(*map(send_in_order, lanes.values()), return_exceptions=True)
+            ends = await asyncio.gather(*(send(*lane) for lane in lanes.items()), return_exceptions=True)
         for error in ends:
             if error is not None:
                 raise error
@@ -266,7 +270,7 @@ async def _send(topic: str, admitted: Sequence[_Admitted], producer: Producer, t
         ) from late
     except Reject as large:
         raise Refused(413, "event-too-large", str(large)) from large
-    return [acknowledged[each.index] for each in admitted]
+    return [each.partition for each in admitted]
 
 
 def _later(detail: str, **more: object) -> Refused:
