@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 REFRESH_S = 3
 _ALERTS_SHOWN = 10
 _NOTHING = "-"
+_WHOLE_FROM = 100
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --good: #2a9d6f; --bad: #d1495b; --warm: #d68c1f }
@@ -114,11 +115,11 @@ def _tile(value: str, says: str, tone: str = "") -> str:
 
 
 def _number(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:,.4g}"
+    return _NOTHING if value is None else f"{value:,.0f}" if value >= _WHOLE_FROM else f"{value:.3g}"
 
 
 def _ms(percentiles: Percentiles | None, name: str) -> str:
-    return _NOTHING if percentiles is None else f"{getattr(percentiles, name):,.3g} ms"
+    return _NOTHING if percentiles is None else f"{_number(getattr(percentiles, name))} ms"
 
 
 def _both(percentiles: Percentiles | None) -> list[str]:
