@@ -41,7 +41,7 @@ def bootstrap_of(given: str | None, state_dir: Path, environ: Mapping[str, str] 
     if (state_dir / "endpoints.json").exists():
         from guidevane.local.endpoints import Endpoints
 
-        return Endpoints.load(state_dir).bootstrap
+        return Endpoints.load(state_dir).kafka
     raise Misconfigured(
         f"no Kafka is named: pass --bootstrap host:port, set KAFKA_BOOTSTRAP_SERVERS, or run `guidevane up` "
         f"(nothing runs under {state_dir})"
