@@ -86,14 +86,19 @@ class OutcomeJoin:
         """Return what became of decisions and labels so far."""
         return JoinCounts(len(self._decided) + len(self._waiting), **self._tally)
 
+    def repeats(self, decision: Decision) -> bool:
+        """Tell whether the event was decided before, as far as is remembered; count it then."""
+        repeated = decision["event_id"] in self._decided
+        self._tally["duplicates"] += repeated
+        return repeated
+
     def decide(self, decision: Decision, *, written_at_us: int) -> Outcome | None:
         """Take a decision; return its outcome where the label was there first.
 
         ``written_at_us`` is the record's time on the topic: one event from the future must not expire all others.
         """
         event_id = decision["event_id"]
-        if event_id in self._decided:
-            self._tally["duplicates"] += 1
+        if self.repeats(decision):
             return None
         at_us = min(decision["event_time_us"], written_at_us)
         waiting = self._waiting.pop(event_id, None)

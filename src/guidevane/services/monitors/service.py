@@ -131,6 +131,7 @@ class MonitorsRoom:
             async with self._busy:
                 await self._settle(consumer)
         finally:
+            # Half a step must never be saved: after an error, leaving the group saves nothing.
             self._consumer = self._watcher = None
             # A cluster that is gone must not keep us from starting over.
             for close in (consumer.close, producer.close):
@@ -147,10 +148,7 @@ class MonitorsRoom:
         async with self._busy:
             if self._watcher is None or generation != self._generation:
                 return
-            # Taken out until the step is done: half a step must never be saved, however it ends.
-            watcher, self._watcher = self._watcher, None
-            await self._step(watcher, found, producer)
-            self._watcher = watcher
+            await self._step(self._watcher, found, producer)
             if self._clock.monotonic_s() >= self._due_s:
                 await self._settle(consumer)
 

@@ -108,6 +108,8 @@ class Watcher:
 
     def _take_decision(self, record: Record) -> list[Output]:
         decision = cast("Decision", self._decision(record.value, record.headers))
+        if self.join.repeats(decision):
+            return []
         seen = Seen(decision["event_id"], decision["event_time_us"], decision)
         outputs = self._show(self._watching["decisions"], seen)
         outcome = self.join.decide(decision, written_at_us=record.timestamp_us)
