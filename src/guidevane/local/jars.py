@@ -101,7 +101,7 @@ def _fetch(missing: list[Jar], home: Path, progress: Progress) -> None:
             try:
                 for done, fetch in enumerate(as_completed(fetches), start=1):
                     fetch.result()
-                    progress(f"Kafka {VERSION}: {done} of {len(missing)} jars", done / len(missing))
+                    progress(f"Kafka: fetching its jars, {done} of {len(missing)}", done / len(missing))
             finally:
                 pool.shutdown(cancel_futures=True)
 

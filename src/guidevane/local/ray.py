@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import os
 import secrets
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +15,9 @@ import httpx
 import psutil
 from typing_extensions import override
 
-from guidevane.errors import Misconfigured
 from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, end_all, silent
+from guidevane.local.ray_files import keep_logs, make_private, session_dir
 from guidevane.local.server import LocalServer
 
 if TYPE_CHECKING:
@@ -138,7 +136,7 @@ class LocalRay(LocalServer):
         self._ports = ports = _Ports(*free_ports(4))
         self._write_token()
         sockets = session_dir(self._state_dir)
-        _make_private(sockets)
+        make_private(sockets)
         # -P: else the script's directory comes first, and `import ray` finds this very file.
         argv = [
             *(sys.executable, "-P", str(_HEAD), "start", "--head", "--block"),
@@ -191,35 +189,6 @@ class LocalRay(LocalServer):
         self.token_path.unlink(missing_ok=True)
         with open(self.token_path, "x", encoding="ascii", opener=_private) as token:
             token.write(secrets.token_hex(32))
-
-
-def session_dir(state_dir: Path) -> Path:
-    """Return where the Ray of ``state_dir`` keeps its sockets: a short path, since a socket's may have 100 bytes."""
-    digest = hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()
-    return Path("/tmp", f"guidevane-{os.getuid()}-{digest[:10]}")  # noqa: S108 - made private, and its owner checked
-
-
-def keep_logs(state_dir: Path) -> None:
-    """Move the logs of a Ray that has ended to ``state_dir/logs/ray`` and remove the rest of its session."""
-    sockets, kept = session_dir(state_dir), state_dir / "logs" / "ray"
-    logs = sockets / "session_latest" / "logs"
-    if logs.is_dir():
-        shutil.rmtree(kept, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            shutil.move(logs.resolve(), kept)
-    shutil.rmtree(sockets, ignore_errors=True)
-
-
-def _make_private(directory: Path) -> None:
-    """Make an empty directory for this user alone; whoever owns Ray's sockets can run code as its user."""
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        raise Misconfigured(
-            f"{directory}, where the local Ray keeps its sockets, cannot be replaced: it may belong to another user. "
-            "Remove it, or choose another state directory."
-        ) from None
 
 
 def _private(path: str, flags: int) -> int:

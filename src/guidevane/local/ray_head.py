@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from ray._private import node, services
-from ray.scripts.scripts import cli
 
+def _main() -> None:
+    from ray._private import node, services  # noqa: PLC0415 - there is no public way; see above
+    from ray.scripts.scripts import cli  # noqa: PLC0415 - Ray is imported by the program, not by who reads the module
 
-def _leave_out_what_nobody_calls() -> None:
     with contextlib.suppress(AttributeError):
         start_process = services.start_ray_process
 
@@ -26,8 +26,8 @@ def _leave_out_what_nobody_calls() -> None:
         services.start_ray_process = start_lean
     if hasattr(node.Node, "start_ray_client_server"):
         node.Node.start_ray_client_server = lambda _node: None
+    cli(prog_name="ray")
 
 
 if __name__ == "__main__":
-    _leave_out_what_nobody_calls()
-    cli(prog_name="ray")
+    _main()
