@@ -54,8 +54,8 @@ class RoomSettings(BaseSettings):
         return Connection(bootstrap, security, session_timeout_s=self.session_timeout_s)
 
 
-# Set for the process tree by the local runner and by Ray's rooms: no settings of a room.
-_NOT_OURS = frozenset({"GUIDEVANE_STATE_MARK"})
+# Where `make models` finds the census records: no setting of a room.
+_NOT_OURS = frozenset({"GUIDEVANE_DATA", "GUIDEVANE_MODELS"})
 
 
 def read_settings(kind: type[S], environ: Mapping[str, str] | None = None, **given: Any) -> S:
@@ -94,7 +94,7 @@ ROOM_SETTINGS: frozenset[str] = frozenset(
     {
         "http_host", "http_port", "http_token", "admin_host", "admin_port", "admin_token", "dedupe_window",
         "pseudonym_key", "pseudonym_key_file", "max_batch", "member_timeout_s", "ray_dashboard", "rooms",
-        "snapshot_every_s", "interval_s",
+        "snapshot_every_s", "interval_s", "min_replicas", "max_replicas", "label_ttl_s", "max_pending",
     }
 )  # fmt: skip
 """Settings of single rooms, so that one environment can serve all of them; a test holds it current."""

@@ -122,6 +122,10 @@ class Consumer(Protocol):
         """Change how records are gathered, from the next fetch on."""
         ...
 
+    def ends_seen(self) -> Mapping[Partition, int]:
+        """Return the end offset of each owned partition as the last fetch saw it, where it saw one."""
+        ...
+
     async def close(self) -> None:
         """Leave the group at once."""
         ...

@@ -288,6 +288,11 @@ class KafkaConsumer(Consumer):
         # suite times a fetch before and after, so that an upgrade that breaks this is noticed.
         self.client._fetcher._fetch_max_wait_ms = _wait_ms(fetch)  # noqa: SLF001
 
+    def ends_seen(self) -> Mapping[Partition, int]:
+        """Return the end offset of each owned partition as the last fetch saw it: no request is made."""
+        seen = {Partition(tp.topic, tp.partition): self.client.highwater(tp) for tp in self.client.assignment()}
+        return {partition: end for partition, end in seen.items() if end is not None}
+
     async def close(self) -> None:
         """Leave the group at once (a static member keeps its place for the session's length)."""
         if self._client is not None:
@@ -402,6 +407,7 @@ async def _partitions(client: AIOKafkaConsumer, topic: str) -> set[int]:
 
 async def _described(admin: AIOKafkaAdminClient, topics: list[str]) -> dict[str, int]:
     """Return how many partitions each topic has, once all have leaders: a new topic is not there at once."""
+    have: dict[str, int] = {}
     for attempt in range(100):
         described = await admin.describe_topics(topics)
         have = {found["topic"]: len(found["partitions"]) for found in described if not found["error_code"]}

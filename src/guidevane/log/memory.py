@@ -280,6 +280,10 @@ class MemoryConsumer(Consumer):
         """Change how records are gathered."""
         self.limits = fetch
 
+    def ends_seen(self) -> Mapping[Partition, int]:
+        """Return the end offset of each owned partition."""
+        return {partition: len(self._log_of(partition)) for partition in self.owned}
+
     async def close(self) -> None:
         """Leave the group."""
         if self.group is not None:

@@ -114,7 +114,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
     catalogue.learn(pipeline.event)
     async with AsyncExitStack() as open_:
         metrics = Metrics(pipeline.name, name, settings.instance)
-        exposition = Exposition(metrics)
+        exposition = Exposition(metrics, os.environ)
         open_.callback(exposition.close)
         health = Health(clock)
         server = HealthServer(health, exposition.scrape, settings.metrics_port, host=settings.metrics_host)

@@ -159,6 +159,7 @@ class Worker:
             self.fence.check()
             self._land()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
+                self._measure_lag(consumer)
                 await self._commit(consumer)
                 committed_s = self.clock.monotonic_s()
             if self.pacing.full and not paused:
@@ -266,6 +267,11 @@ class Worker:
             return
         self._dirty -= dirty
         self.metrics.observe(names.COMMIT_DURATION_SECONDS, self.clock.monotonic_s() - started_s)
+
+    def _measure_lag(self, consumer: Consumer) -> None:
+        ends = consumer.ends_seen()
+        behind = sum(max(0, end - self._owned[p].next) for p, end in ends.items() if p in self._owned)
+        self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
 
     async def _settle(self, consumer: Consumer, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""

@@ -156,7 +156,6 @@ def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
     num_gpus = spec.num_gpus if gpus >= spec.num_gpus else 0.0
     deployment = serve.deployment(MemberReplica).options(
         name=spec.name,
-        version=spec.identity,
         num_replicas=1,
         max_ongoing_requests=_ONGOING,
         ray_actor_options={"num_cpus": spec.num_cpus, "num_gpus": num_gpus},

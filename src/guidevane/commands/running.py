@@ -1,0 +1,175 @@
+# ruff: noqa: PLC0415 - a command imports what it uses, so that --help is quick
+"""``guidevane up``, ``down`` and ``demo``: the platform on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guidevane.commands.cluster import STATE_DIR, StateDir
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from rich.console import Console
+
+    from guidevane.local.platform import Platform, Rooms
+
+RoomsOption = Annotated[
+    str, typer.Option("--rooms", help="fused: the hot path in one process; apart: each room in its own.")
+]
+
+
+def up(
+    pipeline: Annotated[str, typer.Argument(help="module:name, or the bare name of an example.")],
+    *,
+    state_dir: StateDir = STATE_DIR,
+    rooms: RoomsOption = "fused",
+) -> None:
+    """Run a pipeline on this machine: Kafka, Ray, all rooms; until Ctrl-C, or `guidevane down`."""
+    from rich.console import Console
+
+    from guidevane.commands.progress import Bars
+    from guidevane.local.platform import Platform
+
+    console = Console(stderr=True)
+
+    async def work() -> None:
+        with Bars(console) as bars:
+            async with Platform(pipeline, state_dir=state_dir, rooms=_rooms(rooms), progress=bars.tell) as platform:
+                bars.stop()
+                _announce(platform, console)
+                try:
+                    await platform.watch()
+                finally:
+                    console.print("draining")
+
+    _until_told(work())
+
+
+def down(*, state_dir: StateDir = STATE_DIR) -> None:
+    """End everything that runs under a state folder, also what a killed runner has left behind."""
+    from guidevane.local.endpoints import down as end
+
+    for line in end(state_dir):
+        typer.echo(line)
+
+
+def demo(
+    pipeline: Annotated[str, typer.Argument(help="The bare name of an example.")] = "employment",
+    *,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events per second, Poisson, sent when due.")] = 200.0,
+    seconds: Annotated[float, typer.Option(min=1.0, help="For how long.")] = 60.0,
+    report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
+    rooms: RoomsOption = "fused",
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Where to keep data and logs. Default: a new folder, removed after a good run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the arrival times.")] = 1,
+) -> None:
+    """Replay real records through the whole platform, watched; exit 0 if nothing was lost and the objective held."""
+    import tempfile
+
+    from rich.console import Console
+
+    from guidevane.clock import SystemClock
+    from guidevane.commands.progress import Bars
+    from guidevane.demo.report import verdict, whole
+    from guidevane.demo.run import Demo, run_demo
+    from guidevane.local.platform import Platform
+
+    started_s = SystemClock().monotonic_s()
+    console = Console(stderr=True)
+    wanted = Demo(pipeline=pipeline, rate_per_s=rate, seconds=seconds, seed=seed)
+    made: dict[str, Any] = {}
+    folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
+
+    async def work() -> None:
+        with Bars(console) as bars:
+            async with Platform(pipeline, state_dir=folder, rooms=_rooms(rooms), progress=bars.tell) as platform:
+                bars.stop()
+                _announce(platform, console)
+                made.update(
+                    await run_demo(
+                        wanted, platform.endpoints, console, started_s=started_s, state_dir=folder, rooms=rooms
+                    )
+                )
+
+    try:
+        _until_told(work())
+    finally:
+        if made and report is not None:
+            _write(report, made)
+    if not made:
+        typer.echo(f"stopped before there was anything to report; the logs are in {folder / 'logs'}", err=True)
+        raise typer.Exit(130)
+    typer.echo(_as_json(made))
+    console.print(verdict(made))
+    good = whole(made) and bool(made["slo"]["met"])
+    if good and state_dir is None:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
+    elif not good:
+        console.print(f"the logs of all rooms are in {folder / 'logs'}")
+    if not good:
+        raise typer.Exit(1)
+
+
+def _announce(platform: Platform, console: Console) -> None:
+    ends, name = platform.endpoints, platform.pipeline.name
+    console.print(f"[b]{name}[/b] is up, rooms {platform.rooms}; Ctrl-C ends it")
+    console.print(f"  events      Kafka {ends.kafka}, topic {platform.pipeline.topics.events}")
+    console.print(f"  over HTTP   POST {ends.ingest}/v1/pipelines/{name}/events")
+    console.print(f"  console     {ends.admin}")
+    console.print(f"  addresses   {platform.state_dir / 'endpoints.json'}", soft_wrap=True)
+
+
+def _rooms(given: str) -> Rooms:
+    from guidevane.errors import Misconfigured
+
+    if given == "apart":
+        return "apart"
+    if given == "fused":
+        return "fused"
+    raise Misconfigured(f"--rooms {given}: write apart or fused")
+
+
+def _until_told(work: Coroutine[Any, Any, None]) -> None:
+    """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
+
+    async def heard() -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows the type: a coroutine that runs has a task
+        told: list[int] = []
+
+        def stop(number: int) -> None:
+            told.append(number)
+            if len(told) == 1:
+                task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if not told:
+                raise
+
+    asyncio.run(heard())
+
+
+def _as_json(made: dict[str, Any]) -> str:
+    import orjson
+
+    return orjson.dumps(made, option=orjson.OPT_INDENT_2).decode()
+
+
+def _write(path: Path, made: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_as_json(made) + "\n", encoding="utf-8")

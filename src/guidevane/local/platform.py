@@ -1,0 +1,183 @@
+"""The whole platform on one machine: Kafka, Ray, and every room of one pipeline in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from guidevane.loading import full_reference, load_pipeline
+from guidevane.local.endpoints import Endpoints, claim
+from guidevane.local.kafka import LocalKafka
+from guidevane.local.ports import free_ports
+from guidevane.local.process import Progress, silent
+from guidevane.local.ray import LocalRay
+from guidevane.local.supervisor import Change, Child, State, Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Self
+
+Rooms = Literal["apart", "fused"]
+
+_HOT = ("ingest", "preprocess", "inference", "postprocess")
+_BESIDE = ("monitors", "controller", "admin")
+_READY_WITHIN_S = 240.0
+
+
+def rooms_of(rooms: Rooms) -> tuple[str, ...]:
+    """Return the processes that run, in the order in which they are stopped: who takes events in goes first.
+
+    >>> rooms_of("fused")
+    ('fused', 'monitors', 'controller', 'admin')
+    """
+    return (("fused",) if rooms == "fused" else _HOT) + _BESIDE
+
+
+@dataclass(slots=True)
+class _Given:
+    """What the environment names instead of what would be started."""
+
+    kafka: str | None = field(default_factory=lambda: os.environ.get("KAFKA_BOOTSTRAP_SERVERS"))
+    ray: str | None = field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
+    ray_dashboard: str = field(
+        default_factory=lambda: os.environ.get("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:8265")
+    )
+
+
+class Platform:
+    """A pipeline running on this machine, from ``async with`` to its end.
+
+    ``KAFKA_BOOTSTRAP_SERVERS`` and ``RAY_ADDRESS`` name real clusters to use instead of local ones.
+    Everything that it starts dies with it, even by ``kill -9``; its data stay in ``state_dir``.
+    """
+
+    def __init__(self, reference: str, *, state_dir: Path, rooms: Rooms = "fused", progress: Progress = silent) -> None:
+        # Loaded before anything starts: a mistake in it must not cost a minute.
+        self.reference = full_reference(reference)
+        self.pipeline = load_pipeline(reference)
+        self.state_dir = state_dir.resolve()
+        self.rooms: Rooms = rooms
+        self._progress = progress
+        self._given = _Given()
+        self._open = AsyncExitStack()
+        self._supervisor: Supervisor | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._open.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    async def watch(self) -> None:
+        """Wait until a room is given up. Raises ``Misconfigured`` with the end of its log."""
+        assert self._supervisor is not None  # noqa: S101 - narrows the type: watched from inside ``async with``
+        await self._supervisor.watch()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Return where everything listens, as written to ``endpoints.json``."""
+        return Endpoints.load(self.state_dir)
+
+    async def _start(self) -> None:
+        self._open.enter_context(claim(self.state_dir))
+        (self.state_dir / "logs").mkdir(parents=True, exist_ok=True)
+        kafka, ray = self._servers()
+        starting = [each.start() for each in (kafka, ray) if each is not None]
+        for each in (kafka, ray):
+            if each is not None:
+                self._open.push_async_callback(each.stop)
+        await asyncio.gather(*starting)
+        bootstrap = kafka.bootstrap if kafka is not None else str(self._given.kafka)
+        ray_env = ray.env() if ray is not None else {}
+        dashboard = ray.dashboard if ray is not None else self._given.ray_dashboard
+        # Rooms wait for Kafka and Ray by themselves, and import what they need meanwhile.
+        names = rooms_of(self.rooms)
+        ports = dict(zip((*names, "http", "admin http"), free_ports(len(names) + 2), strict=True))
+        shared = {
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "GUIDEVANE_PIPELINE": self.reference,
+            "GUIDEVANE_RAY_DASHBOARD": dashboard,
+            "GUIDEVANE_HTTP_PORT": str(ports["http"]),
+            "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
+            "PYTHONUNBUFFERED": "1",
+            **_calm_threads(),
+            **ray_env,
+        }
+        supervisor = Supervisor(
+            [self._child(name, ports[name], shared) for name in names],
+            state_dir=self.state_dir,
+            on_change=self._changed,
+            die_with_parent=True,
+        )
+        if kafka is not None:
+            await kafka.wait_ready()
+        supervisor.start()
+        self._supervisor = supervisor
+        self._open.push_async_callback(supervisor.stop)
+        if ray is not None:
+            await ray.wait_ready(timeout_s=120.0)
+        await supervisor.wait_ready(_READY_WITHIN_S)
+        pids = supervisor.pids()
+        for name, server in (("kafka", kafka), ("ray", ray)):
+            if server is not None and server.pid is not None:
+                pids[name] = server.pid
+        Endpoints(
+            kafka=bootstrap,
+            admin=f"http://127.0.0.1:{ports['admin http']}",
+            ingest=f"http://127.0.0.1:{ports['http']}",
+            ray=ray.address if ray is not None else str(self._given.ray),
+            ray_dashboard=dashboard,
+            metrics={name: f"http://127.0.0.1:{ports[name]}/metrics" for name in names},
+            pids=pids,
+            supervisor_pid=os.getpid(),
+            state_dir=str(self.state_dir),
+        ).save(self.state_dir)
+        self._open.callback(Endpoints.remove, self.state_dir)
+
+    def _servers(self) -> tuple[LocalKafka | None, LocalRay | None]:
+        kafka = ray = None
+        if self._given.kafka is None:
+            kafka = LocalKafka(self.state_dir, die_with_parent=True, progress=self._progress)
+        if self._given.ray is None:
+            # Replicas must find the author's module where we found it.
+            ray = LocalRay(self.state_dir, pythonpath=[str(Path.cwd())], die_with_parent=True, progress=self._progress)
+        return kafka, ray
+
+    def _child(self, name: str, port: int, shared: Mapping[str, str]) -> Child:
+        url = f"http://127.0.0.1:{port}"
+        return Child(
+            name=name,
+            argv=(sys.executable, "-m", f"guidevane.services.{name}"),
+            log_path=self.state_dir / "logs" / f"{name}.log",
+            env={
+                **shared,
+                "GUIDEVANE_INSTANCE": f"{self.pipeline.name}-{name}-0",
+                "GUIDEVANE_METRICS_PORT": str(port),
+            },
+            health_url=f"{url}/livez",
+            ready_url=f"{url}/readyz",
+        )
+
+    def _changed(self, change: Change) -> None:
+        if change.state is State.DIED:
+            self._progress(f"{change.child}: died ({change.status}), starting again", None)
+        else:
+            self._progress(f"{change.child}: {change.state}", 1.0 if change.state is State.READY else None)
+
+
+def _calm_threads() -> dict[str, str]:
+    # Numeric libraries start a thread a core in every process; a dozen processes share these cores.
+    return {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
