@@ -72,7 +72,7 @@ class Adwin:
         if state["river"] != _RIVER:
             raise Misconfigured(
                 f"the monitors' state was written by river {state['river']}, this is {_RIVER}: "
-                "install that version, or remove the state and let it be rebuilt from the log"
+                "install that version, give the monitor a new name=..., or remove the state to have it rebuilt"
             )
         self._fresh()
         self._n, self._sum = state["n"], state["sum"]

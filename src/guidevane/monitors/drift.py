@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field as Bound
@@ -74,18 +75,19 @@ class SignalDrift:
         self.name = voice.monitor
         self.reads: Source = reads
         self._voice = voice
+        self._signal = voice.signal
         self._adwin = adwin
         self._reference: list[float] = []
         self._low, self._span = 0.0, 0.0
-        if bounds is not None:
+        if bounds is not None and all(map(math.isfinite, bounds)):
             self._settle(*bounds)
 
     def _settle(self, low: float, high: float) -> None:
-        self._low, self._span = low, (high - low) or 1.0
+        self._low, self._span = low, min(high - low, sys.float_info.max) or 1.0
 
     def observe(self, seen: Seen) -> Alert | None:
         """Take the signal of one event; one without it, or not finite, says nothing."""
-        value = seen.value.get(self._voice.signal)
+        value = seen.value.get(self._signal)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return None
         if self._span:
@@ -100,7 +102,8 @@ class SignalDrift:
 
     def _feed(self, value: float, seen: Seen) -> Alert | None:
         low, span = self._low, self._span
-        change = self._adwin.update(min(max((value - low) / span, 0.0), 1.0))
+        scaled = (value - low) / span
+        change = self._adwin.update(0.0 if scaled < 0.0 else 1.0 if scaled > 1.0 else scaled)  # noqa: FURB136 - hot
         if change is None:
             return None
         before, after = low + change.before * span, low + change.after * span

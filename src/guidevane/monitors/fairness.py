@@ -57,6 +57,7 @@ class Parity:
     def __init__(self, voice: Voice, declared: DemographicParity) -> None:
         self.name = voice.monitor
         self._voice = voice
+        self._attribute = voice.signal
         self._window = declared.window
         self._min_group = declared.min_group
         self._crossing = Crossing(declared.max_gap)
@@ -67,15 +68,18 @@ class Parity:
     def observe(self, seen: Seen) -> Alert | None:
         """Take one decision."""
         decision = seen.value
-        group = decision["protected"].get(self._voice.signal)
+        group = decision["protected"].get(self._attribute)
         if group is None or decision["outcome"] == "shed":
             return None
         self._enter(group, decision["positive"])
         if len(self._last) > self._window:
             self._leave()
-        gap, most, least = self._gap()
+        gap = self._gap()
         if not self._crossing.above(gap):
             return None
+        # Groups of one share are told apart by name, so that the order in which they appeared does not matter.
+        ranked = sorted((positive / n, name) for name, (n, positive) in self._groups.items() if n >= self._min_group)
+        (_, least), (_, most) = ranked[0], ranked[-1]
         shares = f"{most} {self._share(most):.1%}, {least} {self._share(least):.1%}"
         message = f"positive decisions by {self._voice.signal}: {shares}"
         evidence = {"gap": gap, "max_gap": self._crossing.limit, "decisions": float(len(self._last))}
@@ -101,16 +105,16 @@ class Parity:
         n, positive = self._groups[group]
         return positive / n
 
-    def _gap(self) -> tuple[float, str, str]:
-        most, least, high, low = "", "", -1.0, 2.0
-        for group, (n, positive) in self._groups.items():
-            if n < self._min_group:
-                continue
-            share = positive / n
-            # Equal shares are told by name, so that the order in which groups appeared does not matter.
-            high, most = max((high, most), (share, group))
-            low, least = min((low, least), (share, group))
-        return max(high - low, 0.0), most, least
+    def _gap(self) -> float:
+        high, low = 0.0, 1.0
+        for n, positive in self._groups.values():
+            if n >= self._min_group:
+                share = positive / n
+                if share > high:  # noqa: PLR1730 - twice as fast as max() here, at every decision
+                    high = share
+                if share < low:  # noqa: PLR1730 - likewise
+                    low = share
+        return max(high - low, 0.0)
 
     def state(self) -> State:
         """Return the window: its groups, and one number per decision (twice the group, plus one where positive)."""

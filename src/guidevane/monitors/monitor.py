@@ -157,8 +157,8 @@ def unknown(what: str, names: Iterable[str], known: Sequence[str], path: str) ->
             yield Mistake(path, f"there is no {what} {name!r}", nearest(name, known))
 
 
-def watch(declared: Sequence[Declared], pipeline: Watched) -> list[Monitor]:
-    """Build the live monitors of a pipeline.
+def watch(declared: Sequence[Declared], pipeline: Watched) -> list[tuple[Declared, Monitor]]:
+    """Build the live monitors of a pipeline, each with what declared it.
 
     Raises ``Misconfigured`` with every mistake at once: names that the event does not have, monitors of one name.
     """
@@ -170,4 +170,4 @@ def watch(declared: Sequence[Declared], pipeline: Watched) -> list[Monitor]:
     ]
     if wrong:
         raise Misconfigured("\n".join(map(str, wrong)))
-    return [monitor for each in declared for monitor in each.watch(pipeline)]
+    return [(each, monitor) for each in declared for monitor in each.watch(pipeline)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -64,9 +64,15 @@ class Quality:
         ]
 
     def _check(self, event: Event, field: str) -> Check:
-        low, high = event.ranges.get(field, (-math.inf, math.inf))
+        largest = sys.float_info.max
+        low, high = event.ranges.get(field, (-largest, largest))
         known = self.categories.get(field)
-        return Check(field in event.numeric_fields, low, high, None if known is None else frozenset(known))
+        return Check(
+            field in event.numeric_fields,
+            max(low, -largest),
+            min(high, largest),
+            None if known is None else frozenset(known),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,9 @@ class Check:
         """
         if value is None:
             return 1
-        if self.numeric and isinstance(value, (int, float)):
-            if value != value:  # noqa: PLR0124 - NaN is the value that differs from itself
-                return 1
-            if not self.low <= value <= self.high or math.isinf(value):
-                return 2
+        # One comparison tells the good from all of NaN, infinity and out of range.
+        if self.numeric and isinstance(value, (int, float)) and not self.low <= value <= self.high:
+            return 1 if value != value else 2  # noqa: PLR0124 - NaN is the value that differs from itself
         if self.categories is None or (isinstance(value, (str, int)) and value in self.categories):
             return FINE
         return 3
@@ -105,30 +109,36 @@ class FieldQuality:
     def __init__(self, voice: Voice, check: Check, declared: Quality) -> None:
         self.name = voice.monitor
         self._voice = voice
+        self._field = voice.signal
         self._check = check
         limits = (declared.max_missing_share, declared.max_out_of_range_share, declared.max_unknown_share)
         self._crossings = [Crossing(limit) for limit in limits]
         self._ring = bytearray(declared.window)
         self._at = 0
         self._full = False
+        # The window is full, all in it is fine, and all that was told is over: one more fine value changes nothing.
+        self._calm = False
         self._counts = [declared.window, 0, 0, 0]
 
     def observe(self, seen: Seen) -> Alert | None:
         """Judge the field of one event."""
-        verdict = self._check(seen.value.get(self._voice.signal))
+        verdict = self._check(seen.value.get(self._field))
+        if self._calm and verdict == FINE:
+            return None
         ring, at = self._ring, self._at
         gone = ring[at]
         if verdict != gone:
             ring[at] = verdict
             self._counts[gone] -= 1
             self._counts[verdict] += 1
-        self._at = at = (at + 1) % len(ring)
-        if at == 0:
-            self._full = True
-        # While all is fine, as it nearly always is, this is the whole cost.
-        if not self._full or (self._counts[FINE] == len(ring) and verdict == gone):
-            return None
-        return self._speak(seen)
+        self._at = (at + 1) % len(ring)
+        self._full = self._full or self._at == 0
+        alert = self._speak(seen) if self._full else None
+        self._calm = self._is_calm()
+        return alert
+
+    def _is_calm(self) -> bool:
+        return self._full and self._counts[FINE] == len(self._ring) and not any(c.raised for c in self._crossings)
 
     def _speak(self, seen: Seen) -> Alert | None:
         window = len(self._ring)
@@ -158,3 +168,4 @@ class FieldQuality:
         self._counts = [self._ring.count(verdict) for verdict in range(len(FAULTS))]
         for crossing, raised in zip(self._crossings, state["raised"], strict=True):
             crossing.raised = raised
+        self._calm = self._is_calm()

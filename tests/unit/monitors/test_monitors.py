@@ -25,7 +25,7 @@ EVERYTHING = (
 
 
 def live(*declared: Any) -> list[Monitor]:
-    return watch(declared, PIPELINE)
+    return [monitor for _, monitor in watch(declared, PIPELINE)]
 
 
 def told(monitor: Monitor, values: list[Any]) -> list[int]:
@@ -179,7 +179,7 @@ def test_given_any_decisions_parity_has_the_gap_of_the_last_window_counted_by_ha
 
     told(parity, [decision("e", positive=positive, sex=sex) for sex, positive in pairs])
 
-    assert parity._gap()[0] == (max(shares) - min(shares) if shares else 0.0)
+    assert parity._gap() == (max(shares) - min(shares) if shares else 0.0)
 
 
 def test_given_a_gap_that_stays_parity_tells_once():

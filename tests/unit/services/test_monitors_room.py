@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -119,13 +119,15 @@ class Killer:
         self.sends -= 1
 
 
-def room(log: MemoryLog, folder: Path, *, every_s: float = 0.02, fetch: int = 64) -> MonitorsRoom:
+def room(
+    log: MemoryLog, folder: Path, *, every_s: float = 0.02, fetch: int = 64, pipeline: Pipeline = PIPELINE
+) -> MonitorsRoom:
     clock = SystemClock()
     metrics = Metrics("p", "monitors", "0")
 
     def begin(partitions: Mapping[str, int]) -> Watcher:
         join = OutcomeJoin()
-        return Watcher(PIPELINE, CODEC, join, group=GROUP, partitions=partitions, clock=clock, metrics=metrics)
+        return Watcher(pipeline, CODEC, join, group=GROUP, partitions=partitions, clock=clock, metrics=metrics)
 
     pace = Pace(
         fetch=Fetch(max_records=fetch),
@@ -442,6 +444,18 @@ async def test_given_nonsense_on_our_own_topics_the_room_counts_it_and_goes_on(t
 
     assert log.records(TOPICS.dlq) == []
     assert len(log.records(TOPICS.outcomes)) == 2
+
+
+async def test_given_a_monitor_declared_anew_it_begins_now_and_the_others_go_on(tmp_path, caplog):
+    log = MemoryLog(partitions=1)
+    await feed(log, random.Random(1), 60)
+    assert await live(log, room(log, tmp_path))
+    *others, parity, third = PIPELINE.monitors
+    changed = replace(PIPELINE, monitors=(*others, replace(parity, window=50), third))
+
+    assert await live(log, room(log, tmp_path, pipeline=changed))
+
+    assert caplog.messages == ["monitor parity.sex is changed: it begins now"]
 
 
 async def test_given_two_rooms_on_one_folder_the_second_refuses(tmp_path):

@@ -166,7 +166,7 @@ class MonitorsRoom:
         watcher = self._begin(Counter(topic for topic, _ in ends))
         snapshot, spans = await asyncio.to_thread(self._store.load)
         if snapshot is not None:
-            watcher.restore(snapshot.state)
+            await asyncio.to_thread(watcher.restore, snapshot.state)
         self._positions = dict.fromkeys(self._until, 0) | dict(snapshot.positions if snapshot else {})
         self._since, self._written = snapshot.ends if snapshot else {}, set()
         async for identities in written_since(self._log, watcher, self._since, ends):
@@ -231,9 +231,9 @@ class MonitorsRoom:
             self._written.clear()
         if not self._written:
             self._since = await ends_of(self._log, self._outputs)
-        snapshot = Snapshot(dict(self._positions), self._since, self._watcher.state())
-        # Nobody else changes the state meanwhile: we hold the lock.
-        await asyncio.to_thread(self._store.save, snapshot)
+        # Beside the loop, which has a heartbeat to keep; nobody changes the state meanwhile, for we hold the lock.
+        state = await asyncio.to_thread(self._watcher.state)
+        await asyncio.to_thread(self._store.save, Snapshot(dict(self._positions), self._since, state))
         self._unsaved = False
         await consumer.commit({where: Committed(offset) for where, offset in self._positions.items()})
         took_s = self._clock.monotonic_s() - started_s

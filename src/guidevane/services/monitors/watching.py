@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from guidevane.errors import Misconfigured, Reject
+from guidevane.errors import Reject
+from guidevane.events import derived_id
 from guidevane.log import Message, Record
 from guidevane.log.murmur import murmur2
 from guidevane.monitors.monitor import Seen, watch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from guidevane.telemetry.metrics import Metrics
 
 STAGE = "monitors"
+_log = logging.getLogger(__name__)
 
 
 class Output(NamedTuple):
@@ -64,9 +67,12 @@ class Watcher:
         self._partitions = partitions
         self._clock = clock
         self._metrics = metrics
-        self._monitors = watch(pipeline.monitors, pipeline)
+        self._monitors: list[tuple[str, Monitor]] = []
         self._watching: dict[Source, list[Monitor]] = {"accepted": [], "decisions": [], "outcomes": []}
-        for monitor in self._monitors:
+        event = pipeline.event
+        for declared, monitor in watch(pipeline.monitors, pipeline):
+            # What a state was made under; frozen words are equal where their reprs are.
+            self._monitors.append((derived_id(repr(declared), event.contract, repr(event.ranges)), monitor))
             self._watching[monitor.reads].append(monitor)
         # Our own topics are trusted, as in every room; labels come from the world.
         self._accepted = codec.decoder("accepted", trusted=True)
@@ -166,22 +172,20 @@ class Watcher:
 
     def state(self) -> State:
         """Return all that monitors and join remember, as JSON can hold it."""
-        return {"join": self.join.state(), "monitors": {each.name: each.state() for each in self._monitors}}
+        return {
+            "join": self.join.state(),
+            "monitors": {monitor.name: [mark, monitor.state()] for mark, monitor in self._monitors},
+        }
 
     def restore(self, state: State) -> None:
-        """Go on from ``state``. Monitors that are new begin now; the state of those that are gone is dropped."""
+        """Go on from ``state``. A monitor that is new, or is declared otherwise than it was, begins now."""
         self.join.restore(state["join"])
-        for monitor in self._monitors:
-            known = state["monitors"].get(monitor.name)
-            if known is None:
-                continue
-            try:
+        for mark, monitor in self._monitors:
+            was, known = state["monitors"].get(monitor.name, (None, None))
+            if mark == was:
                 monitor.restore(known)
-            except (LookupError, TypeError, ValueError) as wrong:
-                raise Misconfigured(
-                    f"the state of monitor {monitor.name} does not fit it ({wrong!r}): "
-                    "give the changed monitor a new name=..., or remove the room's state"
-                ) from wrong
+            else:
+                _log.warning("monitor %s is %s: it begins now", monitor.name, "changed" if was else "new")
 
 
 def _outcome_identity(outcome: Outcome) -> str:
