@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="RoomSettings")
 
 PREFIX = "GUIDEVANE_"
-KAFKA_PREFIX = "KAFKA_"
 
 
 class RoomSettings(BaseSettings):
@@ -48,10 +47,7 @@ class RoomSettings(BaseSettings):
         """Return how to reach Kafka."""
         from guidevane.log.kafka import Connection  # noqa: PLC0415 - the CLI reads settings without a client
 
-        given = {k.removeprefix(KAFKA_PREFIX).lower(): v for k, v in os.environ.items() if k.startswith(KAFKA_PREFIX)}
-        bootstrap = given.pop("bootstrap_servers", "127.0.0.1:9092")
-        security = {k: v for k, v in given.items() if k.startswith(("sasl_", "ssl_", "security_"))}
-        return Connection(bootstrap, security, session_timeout_s=self.session_timeout_s)
+        return Connection.told(os.environ, session_timeout_s=self.session_timeout_s)
 
 
 # Where `make models` finds the census records: no setting of a room.

@@ -13,7 +13,7 @@ import functools
 import inspect
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -98,7 +98,7 @@ def word(cls: type[T]) -> type[T]:
             object.__setattr__(self, "_mistakes", found)
 
     made.__init__ = __init__  # type: ignore[method-assign]
-    return made
+    return cast("type[T]", made)
 
 
 def mistakes_of(value: object, path: str = "") -> Iterator[Mistake]:
@@ -122,7 +122,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _translate(cls: type, wrong: pydantic.ValidationError) -> list[Mistake]:
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(cls)]
     found = []
     for error in wrong.errors(include_url=False):
         path = _path(error["loc"], names)
@@ -152,7 +152,7 @@ def _path(loc: tuple[int | str, ...], names: list[str]) -> str:
 
 
 def _build_anyway(self: object, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    parameters = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    parameters = {f.name: f for f in dataclasses.fields(cls)}
     given = dict(zip(parameters, args, strict=False)) | {k: v for k, v in kwargs.items() if k in parameters}
     for name, field in parameters.items():
         if name in given:

@@ -55,11 +55,7 @@ def ask(work: Callable[[Log], Awaitable[None]], bootstrap: str | None, state_dir
     from guidevane.log.kafka import Connection, KafkaLog
 
     # Not through RoomSettings: who only reads has not installed what rooms need.
-    told = {
-        name.removeprefix("KAFKA_").lower(): value for name, value in os.environ.items() if name.startswith("KAFKA_")
-    }
-    security = {name: value for name, value in told.items() if name.startswith(("sasl_", "ssl_", "security_"))}
-    connection = Connection(bootstrap_of(bootstrap, state_dir), security)
+    connection = Connection.told(os.environ, bootstrap=bootstrap_of(bootstrap, state_dir))
 
     async def run() -> None:
         log = KafkaLog(connection)

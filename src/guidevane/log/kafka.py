@@ -27,6 +27,7 @@ from guidevane.log import Committed, Consumer, Fetch, Listener, Message, Partiti
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from typing import Self
 
     from guidevane.topics import TopicSpec
 
@@ -40,6 +41,7 @@ _NO_LONGER_OURS = (
 # A fetch returns when this much has gathered, or when its wait is over: never reached by small
 # events, so that the wait alone decides how many ride together (decision 0003).
 _GATHER_BYTES = 1 << 20
+_PREFIX = "KAFKA_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,19 @@ class Connection:
     security: Mapping[str, str] = field(default_factory=dict)
     session_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
+
+    @classmethod
+    def told(cls, environ: Mapping[str, str], *, bootstrap: str | None = None, session_timeout_s: float = 10.0) -> Self:
+        """Read ``KAFKA_BOOTSTRAP_SERVERS`` and, by the same rule, aiokafka's settings for security.
+
+        >>> told = Connection.told({"KAFKA_BOOTSTRAP_SERVERS": "k:9092", "KAFKA_SASL_MECHANISM": "PLAIN"})
+        >>> told.bootstrap, dict(told.security)
+        ('k:9092', {'sasl_mechanism': 'PLAIN'})
+        """
+        given = {k.removeprefix(_PREFIX).lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
+        security = {k: v for k, v in given.items() if k.startswith(("sasl_", "ssl_", "security_"))}
+        servers = bootstrap or given.get("bootstrap_servers", "127.0.0.1:9092")
+        return cls(servers, security, session_timeout_s=session_timeout_s)
 
     def options(self) -> dict[str, Any]:
         """Return what every aiokafka client takes."""

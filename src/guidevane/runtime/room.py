@@ -88,7 +88,9 @@ def live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> 
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    # What these say of a broker or a dashboard that is away, the room says itself, once.
+    for client, level in (("aiokafka", logging.CRITICAL), ("httpx", logging.WARNING), ("ray.serve", logging.WARNING)):
+        logging.getLogger(client).setLevel(level)
     try:
         _loop_runner()(_live(name, settings, work))
     except Misconfigured as wrong:

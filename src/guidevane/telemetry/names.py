@@ -74,9 +74,12 @@ STAGE_DURATION_SECONDS = _metric(
 HANDLE_DURATION_SECONDS = _metric(
     "histogram", "handle_duration_seconds", "s", "stage", "One batch inside the stage's handler."
 )
-AGE_SECONDS = _metric("histogram", "age_seconds", "s", "stage", "From event time to the stage's output.")
-END_TO_END_SECONDS = _metric(
-    "histogram", "end_to_end_seconds", "s", "", "From event time to the decision acknowledged: what the SLO is about."
+AGE_SECONDS = _metric(
+    "histogram",
+    "age_seconds",
+    "s",
+    "stage",
+    "From event time to the stage's acknowledged output; of postprocess, what the SLO is about.",
 )
 LATE_TOTAL = _metric("counter", "late_total", "{event}", "", "Decisions acknowledged after the event's deadline.")
 COMMIT_DURATION_SECONDS = _metric("histogram", "commit_duration_seconds", "s", "", "One commit of offsets.")

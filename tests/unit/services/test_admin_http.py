@@ -172,7 +172,7 @@ async def test_given_telemetry_of_two_instances_then_rates_add_up_and_percentile
         metrics.count(names.DECISIONS_TOTAL, 200, outcome="full")
         metrics.count(names.MEMBER_ROWS_TOTAL, 50, member="deep", version="4")
         metrics.gauge(names.REPLICAS, 2, member="deep")
-        metrics.observe(names.END_TO_END_SECONDS, np.full(100, slow_s))
+        metrics.observe(names.AGE_SECONDS, np.full(100, slow_s), stage="postprocess")
         metrics.observe(names.STAGE_DURATION_SECONDS, np.full(100, 0.01), stage="postprocess")
         await site.put(TELEMETRY, "telemetry", dict(metrics.drain(NOW_US - 1_000_000)))
     async with site.open() as client:

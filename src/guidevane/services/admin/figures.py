@@ -75,7 +75,7 @@ class Figures:
 
     def end_to_end(self, within_ms: float, now_us: int) -> EndToEnd | None:
         """Return how long decisions took, and the share that took longer than ``within_ms``."""
-        merged = self._merged(names.END_TO_END_SECONDS, now_us, {})
+        merged = self._merged(names.AGE_SECONDS, now_us, {"stage": "postprocess"})
         if merged is None:
             return None
         late = share_above(merged["buckets"], within_ms / 1000) or 0.0

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from guidevane.services.inference.settings import InferenceSettings
 
 MAX_BATCH = "max_batch"
+# The first calls open connections and fill caches on both sides; a few dozen later, calls take what they take.
+_WARM_UP_ROWS = (1, 16, 64) * 8
 
 
 async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable[[Control], None]]:
@@ -64,10 +66,12 @@ async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable
 
 async def _warm_up(room: Room[InferenceSettings], members: Members) -> None:
     """Open the data plane to every member before the first event does."""
-    nothing = np.zeros((1, room.pipeline.vector.width), dtype=np.float32)
+    names_ = room.pipeline.ensemble.names
     try:
         async with asyncio.timeout(30):
-            await asyncio.gather(*(members.ask(name, nothing) for name in room.pipeline.ensemble.names))
+            for rows in _WARM_UP_ROWS:
+                nothing = np.zeros((rows, room.pipeline.vector.width), dtype=np.float32)
+                await asyncio.gather(*(members.ask(name, nothing) for name in names_))
     except (TimeoutError, GuidevaneError) as cold:
         # A member that fails on zeros may do well on events; its failures are counted there.
         room.health.ready(False, f"a member did not warm up: {cold}")

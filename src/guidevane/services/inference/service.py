@@ -42,14 +42,14 @@ class Patience:
     An event that comes too late is decided all the same: it counts as late, not as lost.
     """
 
-    least_s: float = 0.05
+    least_s: float = 0.1
     late_s: float = 2.0
 
     def wait_s(self, remaining_s: float) -> float:
         """Return how long a batch whose first deadline is ``remaining_s`` away may wait.
 
         >>> [Patience().wait_s(each) for each in (0.15, 0.01, -3.0)]
-        [0.15, 0.05, 2.0]
+        [0.15, 0.1, 2.0]
         """
         return self.late_s if remaining_s <= 0 else min(max(remaining_s, self.least_s), self.late_s)
 
