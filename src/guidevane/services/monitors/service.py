@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.clock import Clock
-    from guidevane.log import Consumer, Log, Message, Producer, Record
+    from guidevane.log import Consumer, Log, Producer, Record
     from guidevane.services.monitors.store import Store
     from guidevane.services.monitors.watching import Output, Watcher
     from guidevane.telemetry.health import Health
@@ -208,11 +208,10 @@ class MonitorsRoom:
             else:
                 new.setdefault(Partition(output.topic, output.partition), []).append(output)
         self._fence.check()
-        posted = []
-        for (topic, number), mine in new.items():
-            messages: list[Message] = [output.message for output in mine]
-            posted.append(await producer.post(topic, number, messages))
-        for answer in await asyncio.gather(*posted, return_exceptions=True):
+        sending = [
+            producer.send(topic, number, [output.message for output in mine]) for (topic, number), mine in new.items()
+        ]
+        for answer in await asyncio.gather(*sending, return_exceptions=True):
             if isinstance(answer, BaseException):
                 raise answer
         for mine in new.values():
