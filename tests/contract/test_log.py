@@ -106,6 +106,16 @@ async def test_posts_keep_their_order_even_when_none_is_awaited(log: Log, topic:
     await producer.close()
 
 
+async def test_posts_of_many_tasks_keep_the_order_in_which_they_began(log: Log, topic: str):
+    producer = await log.producer(name="p")
+
+    async def post(i: int) -> int:
+        return await (await producer.post(topic, 0, [Message(None, b"%d" % i)]))
+
+    assert await asyncio.gather(*(post(i) for i in range(200))) == list(range(200))
+    await producer.close()
+
+
 async def test_a_group_goes_on_where_it_committed_and_keeps_its_note(log: Log, topic: str):
     producer = await log.producer(name="p")
     await producer.send(topic, 0, [Message(None, b"%d" % i) for i in range(5)])

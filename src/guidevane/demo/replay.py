@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,65 +71,74 @@ class Replay:
     label_delay_s: float = 2.0
     run: int = 0
     sent: int = 0
-    behind_s: float = 0.0
 
     async def play(self, times_s: NDArray[np.float64]) -> None:
         """Send each event when it is due; return when Kafka has acknowledged all of them, labels too."""
+        topics = self.pipeline.topics
         start_us = self.clock.now_us()
         due_us = start_us + (times_s * 1e6).astype(np.int64)
         label_us = due_us + int(self.label_delay_s * 1e6)
         sent = labelled = 0
-        under_way: set[asyncio.Task[None]] = set()
-        while labelled < len(due_us):
-            now_us = self.clock.now_us()
-            upto = int(np.searchsorted(due_us, now_us, side="right"))
-            labels_upto = min(int(np.searchsorted(label_us, now_us, side="right")), sent)
-            if upto > sent:
-                self.behind_s = (now_us - int(due_us[sent])) / 1e6
-                under_way.add(asyncio.create_task(self._send(range(sent, upto), due_us)))
-                sent = upto
-            if labels_upto > labelled:
-                under_way.add(asyncio.create_task(self._label(range(labelled, labels_upto))))
-                labelled = labels_upto
-            for task in [task for task in under_way if task.done()]:
-                under_way.discard(task)
-                task.result()
-            await asyncio.sleep(_TICK_S)
-        await asyncio.gather(*under_way)
+        async with asyncio.TaskGroup() as together:
+            lanes = [_Lane(self.producer, together) for _ in range(self.pipeline.partitions)]
+            label_lanes = [_Lane(self.producer, together) for _ in range(self.pipeline.partitions)]
+            while labelled < len(due_us):
+                now_us = self.clock.now_us()
+                for i in range(sent, int(np.searchsorted(due_us, now_us, side="right"))):
+                    self._event(i, int(due_us[i])).add_to(topics.events, lanes)
+                    sent = i + 1
+                for i in range(labelled, min(int(np.searchsorted(label_us, now_us, side="right")), sent)):
+                    self._label(i, now_us).add_to(topics.labels, label_lanes)
+                    labelled = i + 1
+                await asyncio.sleep(_TICK_S)
+        self.sent = sent
 
-    async def _send(self, which: range, due_us: NDArray[np.int64]) -> None:
-        topic, key_field = self.pipeline.topics.events, self.pipeline.event.key
-        batches: dict[int, list[Message]] = defaultdict(list)
-        told: dict[int, list[tuple[str, int, float]]] = defaultdict(list)
-        for i in which:
-            lap, index = divmod(i, len(self.source))
-            lap += self.run * 1_000_000
-            event = self.source.event(index, lap=lap, observed_at_us=int(due_us[i]))
-            event_id = self.source.event_id(index, lap=lap)
-            key = str(event[key_field]).encode()
-            number = (murmur2(key) & 0x7FFFFFFF) % self.pipeline.partitions
-            batches[number].append(Message(key, self.encode(event), (("event_id", event_id.encode()),)))
-            told[number].append((event_id, int(due_us[i]), self.source.label(index)))
+    def _event(self, i: int, due_us: int) -> _Keyed:
+        lap, index = divmod(i, len(self.source))
+        lap += self.run * 1_000_000
+        event = self.source.event(index, lap=lap, observed_at_us=due_us)
+        event_id = self.source.event_id(index, lap=lap)
         # In the ledger before it is sent: a decision may be read before our acknowledgement is.
-        for rows in told.values():
-            for event_id, due, label in rows:
-                self.ledger.sent(event_id, due_us=due, label=label)
-        await self._write(topic, batches)
-        self.sent += len(which)
+        self.ledger.sent(event_id, due_us=due_us, label=self.source.label(index))
+        key = str(event[self.pipeline.event.key]).encode()
+        return _Keyed(key, Message(key, self.encode(event), (("event_id", event_id.encode()),)))
 
-    async def _label(self, which: range) -> None:
-        topic = self.pipeline.topics.labels
-        batches: dict[int, list[Message]] = defaultdict(list)
-        for i in which:
-            lap, index = divmod(i, len(self.source))
-            event_id = self.source.event_id(index, lap=lap + self.run * 1_000_000)
-            key = event_id.encode()
-            body = {"event_id": event_id, "label": self.source.label(index), "observed_at_us": self.clock.now_us()}
-            number = (murmur2(key) & 0x7FFFFFFF) % self.pipeline.partitions
-            batches[number].append(Message(key, self.encode_label(body)))
-        await self._write(topic, batches)
+    def _label(self, i: int, now_us: int) -> _Keyed:
+        lap, index = divmod(i, len(self.source))
+        event_id = self.source.event_id(index, lap=lap + self.run * 1_000_000)
+        body = {"event_id": event_id, "label": self.source.label(index), "observed_at_us": now_us}
+        return _Keyed(event_id.encode(), Message(event_id.encode(), self.encode_label(body)))
 
-    async def _write(self, topic: str, batches: Mapping[int, list[Message]]) -> None:
-        posted = [await self.producer.post(topic, number, messages) for number, messages in batches.items()]
-        for each in posted:
-            await each
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    key: bytes
+    message: Message
+
+    def add_to(self, topic: str, lanes: list[_Lane]) -> None:
+        number = (murmur2(self.key) & 0x7FFFFFFF) % len(lanes)
+        lanes[number].add(topic, number, self.message)
+
+
+class _Lane:
+    """One partition's messages: while one batch is under way, the next one gathers behind it."""
+
+    def __init__(self, producer: Producer, together: asyncio.TaskGroup) -> None:
+        self._producer = producer
+        self._together = together
+        self._gathered: list[Message] = []
+        self._going = False
+
+    def add(self, topic: str, number: int, message: Message) -> None:
+        self._gathered.append(message)
+        if not self._going:
+            self._going = True
+            self._together.create_task(self._send(topic, number))
+
+    async def _send(self, topic: str, number: int) -> None:
+        try:
+            while self._gathered:
+                batch, self._gathered = self._gathered, []
+                await self._producer.send(topic, number, batch)
+        finally:
+            self._going = False

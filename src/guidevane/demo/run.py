@@ -87,10 +87,11 @@ async def run_demo(
         )
         stop = asyncio.Event()
         times = poisson(demo.rate_per_s, demo.seconds, demo.seed)
-        began_s = clock.monotonic_s()
         async with asyncio.TaskGroup() as together:
             watching = together.create_task(watch.run(stop))
             first = together.create_task(_first(watch, clock, started_s, facts))
+            await watch.reading.wait()
+            began_s = clock.monotonic_s()
             playing = together.create_task(replay.play(times))
             with Live(console=console, refresh_per_second=2, transient=True) as live:
 

@@ -27,7 +27,7 @@ def screen(watch: Watch, replay: Replay | None, *, elapsed_s: float, seconds: fl
     """Return the whole picture as it is now."""
     live = watch.live_ms()
     within = watch.pipeline.slo.within_ms
-    p50, p99 = (np.percentile(live, (50, 99)) if live.size else (float("nan"), float("nan")))
+    p50, p99 = np.percentile(live, (50, 99)) if live.size else (float("nan"), float("nan"))
     ok = not live.size or p99 <= within
     head = Table.grid(padding=(0, 2))
     head.add_row(

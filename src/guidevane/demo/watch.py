@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from guidevane.log import Log, Record
     from guidevane.pipeline import Pipeline
 
+_TOPICS = 7
 _FETCH = Fetch(wait_s=0.1, max_records=5000)
 
 
@@ -50,11 +51,13 @@ class Watch:
     alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=200))
     alert_counts: dict[str, int] = field(default_factory=dict)
     outcomes_joined: int = 0
+    reading: asyncio.Event = field(default_factory=asyncio.Event)
     first_decision: asyncio.Event = field(default_factory=asyncio.Event)
     decided_us: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=20_000))
+    _reading: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Read until told to stop; each topic from where it stands now."""
+        """Read until told to stop; each topic from where it stands when ``reading`` is set."""
         topics = self.pipeline.topics
         async with asyncio.TaskGroup() as together:
             for topic, take in (
@@ -72,6 +75,9 @@ class Watch:
         reader = self.log.reader([topic], from_start=False, fetch=_FETCH)
         try:
             await reader.start()
+            self._reading += 1
+            if self._reading == _TOPICS:
+                self.reading.set()
             while not stop.is_set():
                 try:
                     found = await reader.fetch(timeout_s=0.25)

@@ -123,6 +123,8 @@ def connect() -> None:
     if not address:
         raise Misconfigured("RAY_ADDRESS is not set: start a cluster with `ray start --head`, or use `guidevane up`")
     try:
+        # Serve tells of every call that is cancelled; the room counts them.
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         ray.init(
             address=address,
             namespace="guidevane",
