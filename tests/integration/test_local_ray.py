@@ -14,8 +14,10 @@ import httpx
 import psutil
 import pytest
 
+from guidevane.local.endpoints import down
 from guidevane.local.process import MARK
-from guidevane.local.ray import LocalRay, session_dir
+from guidevane.local.ray import LocalRay
+from guidevane.local.ray_files import session_dir
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -146,3 +148,6 @@ async def test_all_of_it_dies_with_a_runner_that_is_killed(tmp_path: Path) -> No
     async with asyncio.timeout(30):
         while processes_of(tmp_path):
             await asyncio.sleep(0.1)
+    assert session_dir(tmp_path).exists(), "nobody was left to remove it"
+    assert down(tmp_path) == [f"nothing runs under {tmp_path}"]
+    assert not session_dir(tmp_path).exists()

@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,13 +41,17 @@ _SHARED = {
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
 }
 _HEAD_ONLY = {
+    # Ray runs its workers at niceness 15, for the sake of its own daemons. Here the replicas stand on every
+    # event's way, beside a broker and rooms at 0, which would take the cores from them.
+    "RAY_worker_niceness": "0",
     # Else the first driver starts a worker for each of the many logical CPUs, two seconds of CPU time each.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
+    # For the agents to say that they are there; the default is 30 s.
+    "RAY_agent_register_timeout_ms": "120000",
     # An event per task, for a dashboard page that is not loaded.
     "RAY_task_events_report_interval_ms": "0",
     "RAY_event_stats": "0",
-    "RAY_enable_metrics_collection": "false",
     # On SIGTERM the head would wait 30 s for proxies to leave; the rooms that call replicas have stopped before.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # A dead proxy is replaced after 5 s instead of 30, where someone starts one.
@@ -60,8 +64,11 @@ _HEAD_ONLY = {
 class _Ports:
     gcs: int
     dashboard: int
-    agent: int
-    metrics: int
+    agent_http: int
+    agent_grpc: int
+    runtime_env: int
+    metrics_export: int
+    dashboard_metrics: int
 
 
 class LocalRay(LocalServer):
@@ -133,7 +140,7 @@ class LocalRay(LocalServer):
         """
         self._refuse_if_running()
         self._progress("Ray: starting", None)
-        self._ports = ports = _Ports(*free_ports(4))
+        self._ports = ports = _Ports(*free_ports(len(fields(_Ports))))
         self._write_token()
         sockets = session_dir(self._state_dir)
         make_private(sockets)
@@ -143,7 +150,9 @@ class LocalRay(LocalServer):
             *("--disable-usage-stats", "--log-color=false"),
             *("--node-ip-address=127.0.0.1", f"--port={ports.gcs}", f"--temp-dir={sockets}"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={ports.dashboard}"),
-            f"--dashboard-agent-listen-port={ports.agent}",
+            # Ports that are not said are chosen by the agents, and the raylet waits 15 s for that (see ray_head.py).
+            *(f"--dashboard-agent-listen-port={ports.agent_http}", f"--dashboard-agent-grpc-port={ports.agent_grpc}"),
+            *(f"--runtime-env-agent-port={ports.runtime_env}", f"--metrics-export-port={ports.metrics_export}"),
             # Each worker takes a free port; Ray's default is the range 10002-19999, with or without somebody there.
             *("--min-worker-port=0", "--max-worker-port=0"),
             *(f"--num-cpus={self._num_cpus}", f"--object-store-memory={self._object_store_bytes}"),
@@ -151,7 +160,7 @@ class LocalRay(LocalServer):
             *("--no-monitor", "--include-log-monitor=False"),
         ]
         path = os.pathsep.join([*self._pythonpath, *filter(None, [os.environ.get("PYTHONPATH")])])
-        own = {"PYTHONPATH": path, "DASHBOARD_METRIC_PORT": str(ports.metrics)}
+        own = {"PYTHONPATH": path, "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)}
         self._run(argv, env=_HEAD_ONLY | self.env() | own, with_session=True)
 
     @override

@@ -52,7 +52,7 @@ class LocalServer(ABC):
     async def _serves(self) -> bool:
         """Say whether clients would be answered now; asked only while the process runs."""
 
-    async def wait_ready(self, timeout_s: float = 60.0) -> None:
+    async def wait_ready(self, timeout_s: float = 120.0) -> None:
         """Return when the server serves requests.
 
         Raises:
