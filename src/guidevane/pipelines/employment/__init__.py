@@ -4,6 +4,9 @@ from pathlib import Path
 
 from guidevane import (
     Clip,
+    ConceptDrift,
+    DemographicParity,
+    Drift,
     Embed,
     Ensemble,
     Event,
@@ -11,6 +14,7 @@ from guidevane import (
     Member,
     OneHot,
     Pipeline,
+    Quality,
     Stacking,
     Standardise,
     Threshold,
@@ -73,6 +77,11 @@ pipeline = Pipeline(
     ),
     decision=Threshold(at=0.5, positive="employed", negative="not_employed"),
     slo=Latency(p=0.99, within_ms=200),
-    monitors=[],
+    monitors=[
+        Quality(fields=("age", *_CODES)),
+        Drift("score"),
+        ConceptDrift(),
+        DemographicParity(by=("sex", "race"), max_gap=0.2),
+    ],
     models=_HERE / "models",
 )
