@@ -10,7 +10,7 @@ SECONDS ?= 60
 ROOMS ?= fused
 REPORT ?= reports/demo.json
 
-.PHONY: help setup demo test check test-all lock bench-stream models clean
+.PHONY: help setup demo test check test-all docs lock bench-stream models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ check: $(STAMP) ## style, types, import rules, contracts: what takes seconds
 	$(BIN)/guidevane check employment
 
 test-all: check test ## what a change must pass
+
+docs: $(STAMP) ## write again what is made from code
+	$(BIN)/python -m guidevane.telemetry.names > docs/metrics.md
 
 lock: ## resolve requirements/ again, within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
