@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from guidevane.errors import Misconfigured
-from guidevane.local.process import Progress, end, last_lines, spawn
+from guidevane.local.process import Progress, end, ended, last_lines, spawn
 
 if TYPE_CHECKING:
     import subprocess
@@ -70,11 +70,23 @@ class LocalServer(ABC):
             raise self._failure(f"was not ready within {timeout_s:.0f} s") from None
         self._progress(f"{self.name}: ready", 1.0)
 
+    async def watch(self) -> None:
+        """Wait until the server ends; return if that is because it was stopped.
+
+        Raises:
+            Misconfigured: nobody has stopped it; the message has its last log lines. It may be started again.
+        """
+        process = self._process
+        if process is not None:
+            status = await ended(process)
+            if self._process is process:
+                raise self._failure(f"ended with status {status}")
+
     async def stop(self, *, grace_s: float = 15.0) -> None:
         """End the server cleanly, or kill it after ``grace_s``; nothing happens when it does not run."""
-        if self._process is not None:
-            await end(self._process, grace_s=grace_s)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            await end(process, grace_s=grace_s)
 
     async def __aenter__(self) -> Self:
         try:
