@@ -38,7 +38,7 @@ class RoomSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
-    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] = 0.010
+    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] = 0.020
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_level: str = "INFO"
@@ -89,7 +89,7 @@ def _all_fields() -> set[str]:
 ROOM_SETTINGS: frozenset[str] = frozenset(
     {
         "http_host", "http_port", "http_token", "admin_host", "admin_port", "admin_token", "dedupe_window",
-        "pseudonym_key", "pseudonym_key_file", "max_batch", "member_timeout_s", "ray_dashboard", "rooms",
+        "pseudonym_key", "pseudonym_key_file", "max_batch", "member_timeout_s", "ray_dashboard",
         "snapshot_every_s", "interval_s", "min_replicas", "max_replicas", "label_ttl_s", "max_pending",
     }
 )  # fmt: skip

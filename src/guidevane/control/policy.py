@@ -110,12 +110,14 @@ class FetchWaits:
     What is left of ``share`` of the objective, after what the way took without its waits, is dealt
     equally over the hops; each gets half of that, since a record may just miss one fetch. A longer
     wait must fit with ``margin`` to spare, so that noise moves nothing. Past the objective there is
-    no patience.
+    no patience, but no wait falls below ``least`` of the objective: a way that is late for want of CPU is
+    later still with a fetch for every few events.
     """
 
     within_s: float
     share: float = 0.7
     margin: float = 0.2
+    least: float = 0.04
     # As long as the window that is looked at: before that, its percentiles still speak of the old wait.
     patience: Patience = Patience(up_s=10.0, down_s=10.0)
 
@@ -138,14 +140,15 @@ class FetchWaits:
             actions += more
         return actions, memory
 
-    @staticmethod
-    def wait_s(spare_s: float, hops: int) -> float:
+    def wait_s(self, spare_s: float, hops: int) -> float:
         """Return the wait for each of ``hops`` where ``spare_s`` are left for all; never less for more.
 
-        >>> FetchWaits.wait_s(0.1, 2), FetchWaits.wait_s(-0.3, 2), FetchWaits.wait_s(9.0, 2)
-        (0.02, 0.002, 0.05)
+        >>> waits = FetchWaits(within_s=0.2)
+        >>> waits.wait_s(0.1, 2), waits.wait_s(-0.3, 2), waits.wait_s(9.0, 2)
+        (0.02, 0.008, 0.05)
         """
-        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, spare_s / (2 * max(hops, 1))) - 1, 0)]
+        each_s = max(spare_s / (2 * max(hops, 1)), self.least * self.within_s)
+        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, each_s) - 1, 0)]
 
 
 @dataclass(frozen=True, slots=True)

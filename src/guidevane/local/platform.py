@@ -112,6 +112,8 @@ class Platform:
             "GUIDEVANE_RAY_DASHBOARD": dashboard,
             "GUIDEVANE_HTTP_PORT": str(ports["http"]),
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
+            # Replicas beyond the cores would only take them from each other.
+            "GUIDEVANE_MAX_REPLICAS": os.environ.get("GUIDEVANE_MAX_REPLICAS", str(max(2, os.cpu_count() or 1))),
             "PYTHONUNBUFFERED": "1",
             **_calm_threads(),
             **ray_env,

@@ -20,7 +20,7 @@ from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.worker import Limits, Worker
-from guidevane.settings import RoomSettings
+from guidevane.settings import RoomSettings, read_settings
 from guidevane.telemetry.exposition import Exposition
 from guidevane.telemetry.health import Health, HealthServer
 from guidevane.telemetry.metrics import Metrics
@@ -80,18 +80,18 @@ class Room(Generic[S_co]):
         )
 
 
-def live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> None:
+def live(name: str, kind: type[S], work: Callable[[Room[S]], Awaitable[None]]) -> None:
     """Run a room until it is told to stop; the process ends with 0, or with 78 where a person must mend something.
 
     SIGTERM and SIGINT drain; a second one ends the process at once.
     """
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    # What these say of a broker or a dashboard that is away, the room says itself, once.
-    for client, level in (("aiokafka", logging.CRITICAL), ("httpx", logging.WARNING), ("ray.serve", logging.WARNING)):
-        logging.getLogger(client).setLevel(level)
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        settings = read_settings(kind)
+        logging.getLogger().setLevel(settings.log_level)
+        # What these say of a broker or a dashboard that is away, the room says itself, once.
+        for client, level in {"aiokafka": logging.CRITICAL, "httpx": logging.WARNING}.items():
+            logging.getLogger(client).setLevel(level)
         _loop_runner()(_live(name, settings, work))
     except Misconfigured as wrong:
         _log.error("%s cannot run: %s", name, wrong)

@@ -3,7 +3,6 @@
 from guidevane.runtime.room import Room, live
 from guidevane.services.admin.room import run_admin
 from guidevane.services.admin.settings import AdminSettings
-from guidevane.settings import read_settings
 
 
 async def work(room: Room[AdminSettings]) -> None:
@@ -12,4 +11,4 @@ async def work(room: Room[AdminSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("admin", read_settings(AdminSettings), work)
+    live("admin", AdminSettings, work)

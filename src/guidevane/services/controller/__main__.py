@@ -3,7 +3,6 @@
 from guidevane.runtime.room import Room, live
 from guidevane.services.controller.room import open_controller
 from guidevane.services.controller.settings import ControllerSettings
-from guidevane.settings import read_settings
 
 
 async def work(room: Room[ControllerSettings]) -> None:
@@ -13,4 +12,4 @@ async def work(room: Room[ControllerSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("controller", read_settings(ControllerSettings), work)
+    live("controller", ControllerSettings, work)

@@ -12,7 +12,6 @@ from guidevane.services.ingest.room import open_door, open_ingest
 from guidevane.services.ingest.settings import IngestSettings
 from guidevane.services.postprocess.service import Postprocess, postprocess_stage
 from guidevane.services.preprocess.service import Preprocess, preprocess_stage
-from guidevane.settings import read_settings
 
 
 class FusedSettings(IngestSettings, InferenceSettings):
@@ -30,4 +29,4 @@ async def work(room: Room[FusedSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("fused", read_settings(FusedSettings), work)
+    live("fused", FusedSettings, work)

@@ -4,7 +4,6 @@ from guidevane.runtime.room import Room, live
 from guidevane.services.hot import run_hot
 from guidevane.services.inference.room import open_inference
 from guidevane.services.inference.settings import InferenceSettings
-from guidevane.settings import read_settings
 
 
 async def work(room: Room[InferenceSettings]) -> None:
@@ -14,4 +13,4 @@ async def work(room: Room[InferenceSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("inference", read_settings(InferenceSettings), work)
+    live("inference", InferenceSettings, work)

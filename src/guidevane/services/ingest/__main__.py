@@ -4,7 +4,6 @@ from guidevane.runtime.room import Room, live
 from guidevane.services.hot import run_hot
 from guidevane.services.ingest.room import open_door, open_ingest
 from guidevane.services.ingest.settings import IngestSettings
-from guidevane.settings import read_settings
 
 
 async def work(room: Room[IngestSettings]) -> None:
@@ -13,4 +12,4 @@ async def work(room: Room[IngestSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("ingest", read_settings(IngestSettings), work)
+    live("ingest", IngestSettings, work)

@@ -3,7 +3,6 @@
 from guidevane.runtime.room import Room, live
 from guidevane.services.monitors.room import open_monitors
 from guidevane.services.monitors.settings import MonitorsSettings
-from guidevane.settings import read_settings
 
 
 async def work(room: Room[MonitorsSettings]) -> None:
@@ -12,4 +11,4 @@ async def work(room: Room[MonitorsSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("monitors", read_settings(MonitorsSettings), work)
+    live("monitors", MonitorsSettings, work)

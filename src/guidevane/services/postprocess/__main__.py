@@ -3,7 +3,7 @@
 from guidevane.runtime.room import Room, live
 from guidevane.services.hot import run_hot
 from guidevane.services.postprocess.service import Postprocess, postprocess_stage
-from guidevane.settings import RoomSettings, read_settings
+from guidevane.settings import RoomSettings
 
 
 async def work(room: Room[RoomSettings]) -> None:
@@ -13,4 +13,4 @@ async def work(room: Room[RoomSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("postprocess", read_settings(RoomSettings), work)
+    live("postprocess", RoomSettings, work)

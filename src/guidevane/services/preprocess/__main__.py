@@ -3,7 +3,7 @@
 from guidevane.runtime.room import Room, live
 from guidevane.services.hot import run_hot
 from guidevane.services.preprocess.service import Preprocess, preprocess_stage
-from guidevane.settings import RoomSettings, read_settings
+from guidevane.settings import RoomSettings
 
 
 async def work(room: Room[RoomSettings]) -> None:
@@ -12,4 +12,4 @@ async def work(room: Room[RoomSettings]) -> None:
 
 
 if __name__ == "__main__":
-    live("preprocess", read_settings(RoomSettings), work)
+    live("preprocess", RoomSettings, work)
