@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from guidevane.log import Producer
     from guidevane.pipeline import Pipeline
 
-_TICK_S = 0.002
+# As long as Kafka's own producer lingers (linger.ms, since 4.0). What an event waits here counts as latency.
+_TICK_S = 0.005
+_LABEL_TICK_US = 100_000
 
 
 class Source(Protocol):
@@ -31,12 +33,8 @@ class Source(Protocol):
         """Return how many different events there are; a replay goes round when it needs more."""
         ...
 
-    def event(self, index: int, *, lap: int = 0, observed_at_us: int | None = None) -> dict[str, Any]:
-        """Return one event; each lap has event ids of its own."""
-        ...
-
-    def event_id(self, index: int, *, lap: int = 0) -> str:
-        """Return its id."""
+    def event(self, index: int, *, event_id: str, observed_at_us: int) -> dict[str, Any]:
+        """Return one event under this id, observed at this time."""
         ...
 
     def label(self, index: int) -> float:
@@ -78,7 +76,7 @@ class Replay:
         start_us = self.clock.now_us()
         due_us = start_us + (times_s * 1e6).astype(np.int64)
         label_us = due_us + int(self.label_delay_s * 1e6)
-        sent = labelled = 0
+        sent = labelled = labelled_us = 0
         async with asyncio.TaskGroup() as together:
             lanes = [_Lane(self.producer, together) for _ in range(self.pipeline.partitions)]
             label_lanes = [_Lane(self.producer, together) for _ in range(self.pipeline.partitions)]
@@ -87,27 +85,29 @@ class Replay:
                 for i in range(sent, int(np.searchsorted(due_us, now_us, side="right"))):
                     self._event(i, int(due_us[i])).add_to(topics.events, lanes)
                     sent = i + 1
-                for i in range(labelled, min(int(np.searchsorted(label_us, now_us, side="right")), sent)):
-                    self._label(i, now_us).add_to(topics.labels, label_lanes)
-                    labelled = i + 1
+                if now_us - labelled_us >= _LABEL_TICK_US:
+                    labelled_us = now_us
+                    for i in range(labelled, min(int(np.searchsorted(label_us, now_us, side="right")), sent)):
+                        self._label(i, now_us).add_to(topics.labels, label_lanes)
+                        labelled = i + 1
                 await asyncio.sleep(_TICK_S)
         self.sent = sent
 
     def _event(self, i: int, due_us: int) -> _Keyed:
-        lap, index = divmod(i, len(self.source))
-        lap += self.run * 1_000_000
-        event = self.source.event(index, lap=lap, observed_at_us=due_us)
-        event_id = self.source.event_id(index, lap=lap)
+        index, event_id = i % len(self.source), self._id(i)
+        event = self.source.event(index, event_id=event_id, observed_at_us=due_us)
         # In the ledger before it is sent: a decision may be read before our acknowledgement is.
         self.ledger.sent(event_id, due_us=due_us, label=self.source.label(index))
         key = str(event[self.pipeline.event.key]).encode()
         return _Keyed(key, Message(key, self.encode(event), (("event_id", event_id.encode()),)))
 
     def _label(self, i: int, now_us: int) -> _Keyed:
-        lap, index = divmod(i, len(self.source))
-        event_id = self.source.event_id(index, lap=lap + self.run * 1_000_000)
-        body = {"event_id": event_id, "label": self.source.label(index), "observed_at_us": now_us}
+        event_id = self._id(i)
+        body = {"event_id": event_id, "label": self.source.label(i % len(self.source)), "observed_at_us": now_us}
         return _Keyed(event_id.encode(), Message(event_id.encode(), self.encode_label(body)))
+
+    def _id(self, i: int) -> str:
+        return f"{self.run:x}-{i}"
 
 
 @dataclass(frozen=True, slots=True)

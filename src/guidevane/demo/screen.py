@@ -41,9 +41,8 @@ def screen(watch: Watch, replay: Replay | None, *, elapsed_s: float, seconds: fl
     counts = Table.grid(padding=(0, 2))
     counts.add_row(
         f"sent {len(ledger.entries):,}",
-        f"decided {len(ledger.entries) - ledger.waiting - ledger.dead_letters:,}",
+        f"answered {len(ledger.entries) - ledger.waiting:,}",
         f"under way {ledger.waiting:,}",
-        f"dead letters {ledger.dead_letters:,}",
         f"labels joined {watch.outcomes_joined:,}",
         Text(f"twice {ledger.duplicated}", style="" if not ledger.duplicated else "bold red"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from guidevane.log import Log, Record
     from guidevane.pipeline import Pipeline
 
-_TOPICS = 7
 _FETCH = Fetch(wait_s=0.1, max_records=5000)
 
 
@@ -54,30 +54,23 @@ class Watch:
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     first_decision: asyncio.Event = field(default_factory=asyncio.Event)
     decided_us: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=20_000))
-    _reading: int = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Read until told to stop; each topic from where it stands when ``reading`` is set."""
+        """Read until told to stop; every topic from where it stands when ``reading`` is set."""
         topics = self.pipeline.topics
-        async with asyncio.TaskGroup() as together:
-            for topic, take in (
-                (topics.decisions, self._decision),
-                (topics.dlq, self._dead_letter),
-                (topics.alerts, self._alert),
-                (topics.outcomes, self._outcome),
-                (TELEMETRY, self._telemetry),
-                (CONTROL, self._control),
-                (AUDIT, self._audit),
-            ):
-                together.create_task(self._read(topic, take, stop))
-
-    async def _read(self, topic: str, take: Callable[[Record], None], stop: asyncio.Event) -> None:
-        reader = self.log.reader([topic], from_start=False, fetch=_FETCH)
+        takes: dict[str, Callable[[Record], None]] = {
+            topics.decisions: self._decision,
+            topics.dlq: self._dead_letter,
+            topics.alerts: self._alert,
+            topics.outcomes: self._outcome,
+            TELEMETRY: self._telemetry,
+            CONTROL: self._control,
+            AUDIT: self._audit,
+        }
+        reader = self.log.reader(list(takes), from_start=False, fetch=_FETCH)
         try:
             await reader.start()
-            self._reading += 1
-            if self._reading == _TOPICS:
-                self.reading.set()
+            self.reading.set()
             while not stop.is_set():
                 try:
                     found = await reader.fetch(timeout_s=0.25)
@@ -85,7 +78,8 @@ class Watch:
                     # A broker that restarts: the reader finds it again.
                     await asyncio.sleep(0.5)
                     continue
-                for records in found.values():
+                for partition, records in found.items():
+                    take = takes[partition.topic]
                     for record in records:
                         take(record)
         finally:
@@ -161,7 +155,7 @@ class Watch:
     def live_ms(self, over_s: float = 5.0) -> NDArray[np.float64]:
         """Return the end-to-end latencies of the last seconds."""
         since = self.clock.now_us() - over_s * 1e6
-        return np.array([ms for at_us, ms in self.decided_us if at_us >= since])
+        return np.array([ms for _, ms in itertools.takewhile(lambda seen: seen[0] >= since, reversed(self.decided_us))])
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -24,9 +24,12 @@ class Partition(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record as it was read. ``body`` is its decoded value where the same process wrote it."""
+class Record(NamedTuple):
+    """One record as it was read.
+
+    ``body`` and ``origin`` are its decoded value and its event's offset in the pipeline's first
+    topic, where the same process wrote it and so knows. (A tuple, for each event becomes several.)
+    """
 
     topic: str
     partition: int
@@ -36,6 +39,7 @@ class Record:
     headers: Headers = ()
     timestamp_us: int = 0
     body: object = None
+    origin: int | None = None
 
     def header(self, name: str) -> bytes | None:
         """Return the last header of that name, as Kafka clients do, or ``None``."""
@@ -45,8 +49,7 @@ class Record:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One record to be written. ``body`` spares a fused reader the decoding of ``value``."""
 
     key: bytes | None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guidevane.clock import SystemClock
@@ -239,7 +238,7 @@ class MemoryConsumer(Consumer):
                 if size > space and (records or found):
                     break
                 space -= size
-                records.append(replace(record, body=None))
+                records.append(record)
             if records:
                 found[partition] = records
                 self.positions[partition] = start + len(records)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -99,9 +99,10 @@ class Route:
         for i, result in zip(fresh, results, strict=True):
             record = records[i]
             if isinstance(result, Message):
-                message = replace(result, headers=carried(record, origins[i], result, first=stage.first))
+                headers = carried(record, origins[i], result, first=stage.first)
+                message = Message(result.key, result.value, headers, result.body)
                 sent[record.partition].append(message)
-                onward[i] = _as_record(stage.output, record, message)
+                onward[i] = _as_record(stage.output, record, message, origins[i])
             elif isinstance(result, Reject):
                 letters[record.partition].append(self._letter(stage, record, origins[i], result))
         if len(fresh) < len(records):
@@ -126,7 +127,7 @@ class Route:
     def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
         # Where stages are fused, a record's own offset is not known yet: its origin names it.
-        named = replace(record, offset=origin) if record.offset < 0 else record
+        named = record._replace(offset=origin) if record.offset < 0 else record
         return dead_letter(named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin)
 
     async def _acknowledged(
@@ -168,8 +169,7 @@ class Route:
                 self.metrics.count(names.EVENTS_TOTAL, n, stage=stage.name, result=result)
 
 
-def _as_record(topic: str, source: Record, message: Message) -> Record:
+def _as_record(topic: str, source: Record, message: Message, origin: int) -> Record:
     """Return a message as the next stage reads it; its offset is not known before the log has answered."""
-    return Record(
-        topic, source.partition, -1, message.key, message.value, message.headers, source.timestamp_us, message.body
-    )
+    key, value, headers, body = message
+    return Record(topic, source.partition, -1, key, value, headers, source.timestamp_us, body, origin)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from guidevane.errors import GuidevaneError, Reject, Retryable
+from guidevane.log import Fetch
 from guidevane.topics import CONTROL
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from guidevane.log import Log
 
 _log = logging.getLogger(__name__)
+# Rarely is there anything to obey; asking more often would cost the broker more than a busy stage does.
+_FETCH = Fetch(wait_s=0.25)
 
 
 async def obey(
@@ -31,7 +34,7 @@ async def obey(
     decode = codec.decoder("control")
     epochs: dict[str, int] = {}
     while not stop.is_set():
-        reader = log.reader([CONTROL])
+        reader = log.reader([CONTROL], fetch=_FETCH)
         try:
             await reader.start()
             while not stop.is_set():

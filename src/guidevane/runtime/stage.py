@@ -53,6 +53,8 @@ def origin_of(record: Record, *, first: bool) -> int:
     """Return the event's offset in the pipeline's first topic."""
     if first:
         return record.offset
+    if record.origin is not None:
+        return record.origin
     written = record.header(ORIGIN)
     return int(written) if written is not None and written.isdigit() else record.offset
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ FIELDS: Mapping[str, str] = {
     "year": "year",
 }
 SLICE = Path(__file__).parent / "data" / "slice.npz"
-_EVENTS = uuid.UUID("5b1b1f0e-3f0e-5d0c-9b59-3b6a4c1a7d10")
 
 
 @dataclass(frozen=True)
@@ -55,23 +53,23 @@ class Records:
         columns = {name: column[which] for name, column in self.columns.items()}
         return Records(columns, self.ids[which], self.employed[which])
 
-    def event(self, index: int, *, lap: int = 0, observed_at_us: int | None = None) -> dict[str, object]:
-        """Return record ``index`` as an event of ``employment.record.v1``; each lap has event ids of its own.
+    def event(
+        self, index: int, *, event_id: str | None = None, observed_at_us: int | None = None
+    ) -> dict[str, object]:
+        """Return record ``index`` as an event of ``employment.record.v1``.
 
-        >>> load().event(0)["year"], load().event(0)["event_id"] == load().event(0, lap=1)["event_id"]
-        (2016, False)
+        >>> load().event(0, event_id="e1")["year"]
+        2016
         """
-        answers = {name: int(column[index]) for name, column in self.columns.items()}
-        return {
-            "person_id": str(self.ids[index]),
-            "observed_at_us": observed_at_us,
-            "event_id": self.event_id(index, lap=lap),
-            **answers,
-        }
+        return {**self._rows[index], "event_id": event_id, "observed_at_us": observed_at_us}
 
-    def event_id(self, index: int, *, lap: int = 0) -> str:
-        """Return the event's id, which labels name too and which does not show whom it is about."""
-        return str(uuid.uuid5(_EVENTS, f"{self.ids[index]}/{lap}"))
+    @cached_property
+    def _rows(self) -> list[dict[str, object]]:
+        columns = [column.tolist() for column in self.columns.values()]
+        return [
+            {"person_id": str(number), **dict(zip(self.columns, row, strict=True))}
+            for number, row in zip(self.ids.tolist(), zip(*columns, strict=True), strict=True)
+        ]
 
     def label(self, index: int) -> float:
         """Return 1.0 where the person was employed, else 0.0."""

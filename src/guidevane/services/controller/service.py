@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ROOM: Final = "controller"
 _FOLD_S: Final = 10.0
 _LOOK_S: Final = 5.0
-_FETCH: Final = Fetch(wait_s=0.1, max_records=2_000)
+_FETCH: Final = Fetch(wait_s=0.25, max_records=2_000)
 _logger = logging.getLogger(__name__)
 
 

@@ -157,7 +157,7 @@ class Ingest:
         }
         headers: Headers = ((EVENT_ID, event_id.encode()),)
         trace = tracing.parse(record.header(tracing.HEADER))
-        if trace is None and tracing.sample(event_id, self.trace_share):
+        if trace is None and self.trace_share and tracing.sample(event_id, self.trace_share):
             trace = tracing.trace_of(event_id)
         if trace is not None:
             headers = (*headers, trace.header)

@@ -47,7 +47,8 @@ def open_monitors(room: Room[MonitorsSettings]) -> MonitorsRoom:
         health=room.health,
         # Nobody waits for a monitor: large, rare fetches cost least.
         pace=Pace(
-            fetch=Fetch(wait_s=max(settings.fetch_wait_s, 0.05), max_records=2048),
+            # Nobody waits for a monitor: large turns cost the broker and this room least.
+            fetch=Fetch(wait_s=max(settings.fetch_wait_s, 0.25), max_records=4096),
             snapshot_every_s=settings.snapshot_every_s,
             session_s=settings.session_timeout_s,
         ),
