@@ -42,6 +42,7 @@ class RoomSettings(BaseSettings):
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_level: str = "INFO"
+    niceness: Annotated[int, Field(ge=0, le=19)] = 0
 
     def connection(self) -> Connection:
         """Return how to reach Kafka."""

@@ -141,6 +141,7 @@ def _rooms(given: str) -> Rooms:
 
 def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
+    from guidevane.runtime.loop import loop_runner
 
     async def heard() -> None:
         loop = asyncio.get_running_loop()
@@ -161,7 +162,7 @@ def _until_told(work: Coroutine[Any, Any, None]) -> None:
             if not told:
                 raise
 
-    asyncio.run(heard())
+    loop_runner()(heard())
 
 
 def _as_json(made: dict[str, Any]) -> str:

@@ -110,14 +110,14 @@ class FetchWaits:
     What is left of ``share`` of the objective, after what the way took without its waits, is dealt
     equally over the hops; each gets half of that, since a record may just miss one fetch. A longer
     wait must fit with ``margin`` to spare, so that noise moves nothing. Past the objective there is
-    no patience, but no wait falls below ``least`` of the objective: a way that is late for want of CPU is
+    no patience, but no wait falls below ``least`` of the objective over the root of the hops: a way that is late for want of CPU is
     later still with a fetch for every few events.
     """
 
     within_s: float
     share: float = 0.7
     margin: float = 0.2
-    least: float = 0.04
+    least: float = 0.1
     # As long as the window that is looked at: before that, its percentiles still speak of the old wait.
     patience: Patience = Patience(up_s=10.0, down_s=10.0)
 
@@ -145,9 +145,10 @@ class FetchWaits:
 
         >>> waits = FetchWaits(within_s=0.2)
         >>> waits.wait_s(0.1, 2), waits.wait_s(-0.3, 2), waits.wait_s(9.0, 2)
-        (0.02, 0.008, 0.05)
+        (0.02, 0.012, 0.05)
         """
-        each_s = max(spare_s / (2 * max(hops, 1)), self.least * self.within_s)
+        hops = max(hops, 1)
+        each_s = max(spare_s / (2 * hops), self.least * self.within_s / math.sqrt(hops))
         return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, each_s) - 1, 0)]
 
 

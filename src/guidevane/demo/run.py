@@ -69,7 +69,7 @@ async def run_demo(
     ledger = Ledger()
     facts: dict[str, Any] = {}
     async with AsyncExitStack() as open_:
-        log = KafkaLog(Connection(endpoints.kafka))
+        log = KafkaLog(Connection.told(os.environ, bootstrap=endpoints.kafka))
         open_.push_async_callback(log.close)
         producer = await log.producer(name="demo")
         open_.push_async_callback(producer.close)

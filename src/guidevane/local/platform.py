@@ -28,6 +28,7 @@ Rooms = Literal["apart", "fused"]
 _HOT = ("ingest", "preprocess", "inference", "postprocess")
 _BESIDE = ("monitors", "controller", "admin")
 _READY_WITHIN_S = 240.0
+_BESIDE_NICENESS = 10
 
 
 def rooms_of(rooms: Rooms) -> tuple[str, ...]:
@@ -114,6 +115,8 @@ class Platform:
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
             # Replicas beyond the cores would only take them from each other.
             "GUIDEVANE_MAX_REPLICAS": os.environ.get("GUIDEVANE_MAX_REPLICAS", str(max(2, os.cpu_count() or 1))),
+            # Nothing travels far here, and many a batch holds one event: packing it costs more than it saves.
+            "KAFKA_COMPRESSION_TYPE": os.environ.get("KAFKA_COMPRESSION_TYPE", "none"),
             "PYTHONUNBUFFERED": "1",
             **_calm_threads(),
             **ray_env,
@@ -168,6 +171,8 @@ class Platform:
                 **shared,
                 "GUIDEVANE_INSTANCE": f"{self.pipeline.name}-{name}-0",
                 "GUIDEVANE_METRICS_PORT": str(port),
+                # Where cores are few, whoever is not on an event's way waits for those who are.
+                "GUIDEVANE_NICENESS": str(_BESIDE_NICENESS if name in _BESIDE else 0),
             },
             health_url=f"{url}/livez",
             ready_url=f"{url}/readyz",

@@ -53,19 +53,23 @@ class Connection:
     security: Mapping[str, str] = field(default_factory=dict)
     session_timeout_s: float = 10.0
     request_timeout_s: float = 30.0
+    compression: str = "lz4"
 
     @classmethod
     def told(cls, environ: Mapping[str, str], *, bootstrap: str | None = None, session_timeout_s: float = 10.0) -> Self:
         """Read ``KAFKA_BOOTSTRAP_SERVERS`` and, by the same rule, aiokafka's settings for security.
 
         >>> told = Connection.told({"KAFKA_BOOTSTRAP_SERVERS": "k:9092", "KAFKA_SASL_MECHANISM": "PLAIN"})
-        >>> told.bootstrap, dict(told.security)
-        ('k:9092', {'sasl_mechanism': 'PLAIN'})
+        >>> told.bootstrap, dict(told.security), told.compression
+        ('k:9092', {'sasl_mechanism': 'PLAIN'}, 'lz4')
+
+        ``KAFKA_COMPRESSION_TYPE`` is ``none``, ``gzip``, ``lz4`` or ``zstd``, as Kafka's own clients have it.
         """
         given = {k.removeprefix(_PREFIX).lower(): v for k, v in environ.items() if k.startswith(_PREFIX)}
         security = {k: v for k, v in given.items() if k.startswith(("sasl_", "ssl_", "security_"))}
         servers = bootstrap or given.get("bootstrap_servers", "127.0.0.1:9092")
-        return cls(servers, security, session_timeout_s=session_timeout_s)
+        compression = given.get("compression_type", "lz4")
+        return cls(servers, security, session_timeout_s=session_timeout_s, compression=compression)
 
     def options(self) -> dict[str, Any]:
         """Return what every aiokafka client takes."""
@@ -112,7 +116,7 @@ class KafkaLog:
             client_id=name,
             acks="all",
             enable_idempotence=True,
-            compression_type="lz4",
+            compression_type=None if self.connection.compression == "none" else self.connection.compression,
             linger_ms=0,
             max_batch_size=1 << 20,
             max_request_size=4 << 20,

@@ -18,6 +18,7 @@ from guidevane.errors import GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
+from guidevane.runtime.loop import loop_runner
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.worker import Limits, Worker
 from guidevane.settings import RoomSettings, read_settings
@@ -89,22 +90,15 @@ def live(name: str, kind: type[S], work: Callable[[Room[S]], Awaitable[None]]) -
     try:
         settings = read_settings(kind)
         logging.getLogger().setLevel(settings.log_level)
+        os.nice(settings.niceness)
         # What these say of a broker or a dashboard that is away, the room says itself, once.
         for client, level in {"aiokafka": logging.CRITICAL, "httpx": logging.WARNING}.items():
             logging.getLogger(client).setLevel(level)
-        _loop_runner()(_live(name, settings, work))
+        loop_runner()(_live(name, settings, work))
     except Misconfigured as wrong:
         _log.error("%s cannot run: %s", name, wrong)
         # EX_CONFIG of sysexits.h: a supervisor need not try again.
         sys.exit(78)
-
-
-def _loop_runner() -> Callable[..., None]:
-    try:
-        import uvloop  # noqa: PLC0415 - an extra, and not on every platform
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
 
 
 async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None]]) -> None:
