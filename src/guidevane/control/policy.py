@@ -110,8 +110,8 @@ class FetchWaits:
     What is left of ``share`` of the objective, after what the way took without its waits, is dealt
     equally over the hops; each gets half of that, since a record may just miss one fetch. A longer
     wait must fit with ``margin`` to spare, so that noise moves nothing. Past the objective there is
-    no patience, but no wait falls below ``least`` of the objective over the root of the hops: a way that is late for want of CPU is
-    later still with a fetch for every few events.
+    no patience, but no wait falls below ``least`` of the objective (over the root of the hops): a way
+    that is late for want of CPU is later still with a fetch for every few events.
     """
 
     within_s: float

@@ -102,6 +102,22 @@ class Ledger:
             [(e.decided_us - e.due_us) / 1e3 for e in self.entries.values() if e.decided_us and e.due_us >= since_us]
         )
 
+    def timeline(self, step_s: float = 5.0) -> list[dict[str, float | None]]:
+        """Return p50 and p99 of the events due in each step of the run: how it began, and how it went on."""
+        if not self.entries:
+            return []
+        start_us = min(entry.due_us for entry in self.entries.values())
+        steps: dict[int, list[float]] = {}
+        for entry in self.entries.values():
+            if entry.decided_us is not None:
+                step = int((entry.due_us - start_us) / 1e6 / step_s)
+                steps.setdefault(step, []).append((entry.decided_us - entry.due_us) / 1e3)
+        return [
+            {"from_s": step * step_s, "p50": found["p50"], "p99": found["p99"]}
+            for step, values in sorted(steps.items())
+            for found in [percentiles(np.array(values))]
+        ]
+
     def late(self, within_ms: float) -> int:
         """Return how many were decided too late. What is lost or dead is counted as such, not here."""
         return int((self.latencies_ms() > within_ms).sum())

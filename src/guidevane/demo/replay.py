@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from guidevane.log import Producer
     from guidevane.pipeline import Pipeline
 
-# As long as Kafka's own producer lingers (linger.ms, since 4.0). What an event waits here counts as latency.
-_TICK_S = 0.005
+# As a producer that lingers for a few milliseconds. What an event waits here counts as latency.
+_TICK_S = 0.010
 _LABEL_TICK_US = 100_000
 
 

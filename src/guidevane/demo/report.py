@@ -32,6 +32,7 @@ def report(
         "conflicting": ledger.conflicting,
         "rate_per_s": round(ledger.rate_per_s(), 1),
         "latency_ms": percentiles(ledger.latencies_ms()),
+        "timeline_ms": ledger.timeline(),
         "stages": {stage: {f"{q}_ms": ms for q, ms in watch.stage_ms(stage).items()} for stage in HOT},
         "accuracy": None if accuracy is None else round(accuracy, 4),
         "outcomes": ledger.outcomes(),

@@ -151,7 +151,14 @@ def deploy(pipeline: Pipeline) -> None:
     rest = [_bound(spec, gpus) for spec in wanted[1:]]
     # One application needs one root: the first member holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
-    serve.run(_bound(wanted[0], gpus, tuple(rest)), name=pipeline.name, route_prefix=None, external_scaler_enabled=True)
+    serve.run(
+        _bound(wanted[0], gpus, tuple(rest)),
+        name=pipeline.name,
+        route_prefix=None,
+        external_scaler_enabled=True,
+        # A line of log for every call costs a replica as much as a small model.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
 
 
 def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
