@@ -17,6 +17,7 @@ from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, silent
 from guidevane.local.ray import LocalRay
 from guidevane.local.supervisor import Change, Child, State, Supervisor
+from guidevane.local.warm import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,9 +133,12 @@ class Platform:
         supervisor.start()
         self._supervisor = supervisor
         self._open.push_async_callback(supervisor.stop)
+        warming = asyncio.create_task(warm_up(bootstrap)) if kafka is not None else None
         if ray is not None:
             await ray.wait_ready(timeout_s=120.0)
         await supervisor.wait_ready(_READY_WITHIN_S)
+        if warming is not None:
+            await warming
         pids = supervisor.pids()
         for name, server in (("kafka", kafka), ("ray", ray)):
             if server is not None and server.pid is not None:

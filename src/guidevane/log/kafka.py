@@ -175,6 +175,17 @@ class KafkaLog:
                     "recreate the topic, or declare the pipeline with the partitions that exist"
                 )
 
+    async def remove(self, topics: Sequence[str]) -> None:
+        """Delete topics, with all that is on them."""
+        admin = AIOKafkaAdminClient(**self.connection.options(), client_id="guidevane-topics")
+        await _started(admin, self.connection)
+        try:
+            await admin.delete_topics(list(topics))
+        except KafkaError as broken:
+            raise Retryable(f"deleting {', '.join(topics)}: {broken!r}") from broken
+        finally:
+            await admin.close()
+
     async def close(self) -> None:
         """Let go of the connection that ``read`` and ``ends`` use."""
         if self._looker is not None:
