@@ -9,6 +9,7 @@ RATE ?= 200
 SECONDS ?= 60
 ROOMS ?= fused
 REPORT ?= reports/demo.json
+DATA ?= ../shared/data
 
 .PHONY: help setup demo test check test-all docs lock bench-stream models clean
 
@@ -49,14 +50,12 @@ docs: $(STAMP) ## write again what is made from code
 lock: ## resolve requirements/ again, within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 		--extra local --extra train --group dev pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
-		--extra local pyproject.toml -o requirements/local.txt
 
 bench-stream: $(STAMP) ## rate and latency of the whole pipeline on this machine, fused and apart
 	$(BIN)/python -m loadtests.stream
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
-	$(BIN)/python -m guidevane.pipelines.employment.train $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)
 
 clean: ## remove what was made, the local platform's state included
 	rm -rf $(VENV) .guidevane reports dist .mypy_cache .ruff_cache .pytest_cache

@@ -43,5 +43,7 @@ def main() -> None:
     except GuidevaneError as wrong:
         typer.echo(f"guidevane: {wrong}", err=True)
         sys.exit(2)
+
+
 if __name__ == "__main__":
     main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,8 +14,6 @@ from guidevane.errors import Misconfigured
 from guidevane.word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from guidevane.log.kafka import Connection
 
 S = TypeVar("S", bound="RoomSettings")
@@ -55,18 +53,17 @@ class RoomSettings(BaseSettings):
 _NOT_OURS = frozenset({"GUIDEVANE_DATA", "GUIDEVANE_MODELS"})
 
 
-def read_settings(kind: type[S], environ: Mapping[str, str] | None = None, **given: Any) -> S:
+def read_settings(kind: type[S]) -> S:
     """Return a room's settings. Raises ``Misconfigured`` naming each wrong or unknown name.
 
     pydantic-settings accepts an unknown environment name in silence: the prefix is checked here.
     """
-    environ = os.environ if environ is None else environ
     known = {f"{PREFIX}{name.upper()}" for name in _all_fields()} | _NOT_OURS
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise Misconfigured("\n".join(f"{name} is no setting → {nearest(name, sorted(known))}" for name in unknown))
     try:
-        return kind(**given)
+        return kind()
     except ValidationError as wrong:
         lines = [f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in wrong.errors()]
         raise Misconfigured("\n".join(lines)) from None

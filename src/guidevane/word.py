@@ -53,6 +53,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     >>> nearest("x", ["quorum", "members"])
     'one of: quorum, members'
     """
+    known = [each for each in known if each]
     close = difflib.get_close_matches(name, known, n=1)
     return f"write '{close[0]}'" if close else f"one of: {', '.join(known)}" if known else ""
 
@@ -109,12 +110,24 @@ def mistakes_of(value: object, path: str = "") -> Iterator[Mistake]:
         for field in dataclasses.fields(value):
             yield from mistakes_of(getattr(value, field.name, None), _join(path, field.name))
         check = getattr(value, "mistakes", None)
-        # What a broken word says about itself would only repeat the break in other words.
-        if check is not None and not kept:
-            yield from (each.under(path) for each in check())
+        if check is not None:
+            yield from (each.under(path) for each in (_beyond(kept, check) if kept else check()))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from mistakes_of(item, f"{path}[{index}]")
+
+
+def _beyond(kept: Sequence[Mistake], check: Callable[[], Iterator[Mistake]]) -> Iterator[Mistake]:
+    """Yield what a broken word can still tell of its whole fields, until it trips over a broken one."""
+    broken = {_first_of(each.path) for each in kept}
+    try:
+        yield from (each for each in check() if _first_of(each.path) not in broken)
+    except Exception:  # noqa: BLE001 - any of its fields may be of any type: what it tripped over is told already
+        return
+
+
+def _first_of(path: str) -> str:
+    return path.partition(".")[0].partition("[")[0]
 
 
 def _join(path: str, name: str) -> str:

@@ -20,8 +20,8 @@ class Demo:
     """`guidevane demo employment` in a process of its own."""
 
     def __init__(self, folder: Path, *, rooms: str, seconds: int, rate: int) -> None:
-        self.state, self.report = folder / "state", folder / "report.json"
-        self.log = (folder / "demo.log").open("w")
+        self.state, self.report, self.log_path = folder / "state", folder / "report.json", folder / "demo.log"
+        self.log = self.log_path.open("w")
         self.process = subprocess.Popen(
             [
                 sys.executable, "-m", "guidevane.cli", "demo", "employment", "--rooms", rooms, "--rate", str(rate),
@@ -31,7 +31,16 @@ class Demo:
         )  # fmt: skip
 
     def said(self) -> str:
-        return Path(self.log.name).read_text()
+        return self.log_path.read_text()
+
+    def __enter__(self) -> Demo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(timeout=60)
+        self.log.close()
 
     def endpoints(self, within_s: float = 240) -> dict:
         deadline = time.monotonic() + within_s
@@ -45,7 +54,7 @@ class Demo:
     def decisions_so_far(self, endpoints: dict, room: str) -> float:
         import urllib.request
 
-        with urllib.request.urlopen(endpoints["metrics"][room], timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(endpoints["metrics"][room], timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith("guidevane_decisions_total{"))
 
@@ -79,38 +88,38 @@ def whole(report: dict) -> bool:
 
 
 def test_the_hot_path_in_one_process_answers_every_event_once(tmp_path: Path):
-    demo = Demo(tmp_path, rooms="fused", rate=100, seconds=15)
-    report = demo.end()
-    assert report["events"] == report["decisions"] > 1000, demo.said()
-    assert whole(report), demo.said()
-    assert report["accuracy"] > 0.8
-    assert report["labels_joined"] == report["decisions"]
-    assert set(report["stages"]) == {"ingest", "preprocess", "inference", "postprocess"}
-    assert report["slo"]["within_ms"] == 200.0
-    assert demo.leftovers() == []
+    with Demo(tmp_path, rooms="fused", rate=100, seconds=15) as demo:
+        report = demo.end()
+        assert report["events"] == report["decisions"] > 1000, demo.said()
+        assert whole(report), demo.said()
+        assert report["accuracy"] > 0.8
+        assert report["labels_joined"] == report["decisions"]
+        assert set(report["stages"]) == {"ingest", "preprocess", "inference", "postprocess"}
+        assert report["slo"]["within_ms"] == 200.0
+        assert demo.leftovers() == []
 
 
 def test_every_room_can_be_killed_while_events_flow(tmp_path: Path):
     # One after the other, each while the one before it is still being started again: the seven rooms, apart.
-    demo = Demo(tmp_path, rooms="apart", rate=60, seconds=75)
-    endpoints = demo.endpoints()
-    demo.wait_for_decisions(endpoints, "postprocess", 100)
-    for room in ("ingest", "preprocess", "inference", "postprocess", "monitors", "controller", "admin"):
-        os.kill(endpoints["pids"][room], signal.SIGKILL)
-        time.sleep(3)  # kills are spread over the run, not a wait for anything
-    report = demo.end()
-    assert report["events"] == report["decisions"], demo.said()
-    assert whole(report), demo.said()
-    assert report["labels_joined"] == report["decisions"]
-    assert demo.leftovers() == []
+    with Demo(tmp_path, rooms="apart", rate=60, seconds=60) as demo:
+        endpoints = demo.endpoints()
+        demo.wait_for_decisions(endpoints, "postprocess", 100)
+        for room in ("ingest", "preprocess", "inference", "postprocess", "monitors", "controller", "admin"):
+            os.kill(endpoints["pids"][room], signal.SIGKILL)
+            time.sleep(3)  # kills are spread over the run, not a wait for anything
+        report = demo.end()
+        assert report["events"] == report["decisions"], demo.said()
+        assert whole(report), demo.said()
+        assert report["labels_joined"] == report["decisions"]
+        assert demo.leftovers() == []
 
 
 def test_the_fused_hot_path_can_be_killed_while_events_flow(tmp_path: Path):
-    demo = Demo(tmp_path, rooms="fused", rate=100, seconds=30)
-    endpoints = demo.endpoints()
-    demo.wait_for_decisions(endpoints, "fused", 200)
-    os.kill(endpoints["pids"]["fused"], signal.SIGKILL)
-    report = demo.end()
-    assert report["events"] == report["decisions"], demo.said()
-    assert whole(report), demo.said()
-    assert demo.leftovers() == []
+    with Demo(tmp_path, rooms="fused", rate=100, seconds=25) as demo:
+        endpoints = demo.endpoints()
+        demo.wait_for_decisions(endpoints, "fused", 200)
+        os.kill(endpoints["pids"]["fused"], signal.SIGKILL)
+        report = demo.end()
+        assert report["events"] == report["decisions"], demo.said()
+        assert whole(report), demo.said()
+        assert demo.leftovers() == []

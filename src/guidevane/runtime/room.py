@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from guidevane import __version__
 from guidevane.catalogue import Catalogue
 from guidevane.clock import Clock, SystemClock
 from guidevane.codec import Codec
@@ -22,6 +23,7 @@ from guidevane.runtime.loop import loop_runner
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.worker import Limits, Worker
 from guidevane.settings import RoomSettings, read_settings
+from guidevane.telemetry import names
 from guidevane.telemetry.exposition import Exposition
 from guidevane.telemetry.health import Health, HealthServer
 from guidevane.telemetry.metrics import Metrics
@@ -110,6 +112,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
     catalogue.learn(pipeline.event)
     async with AsyncExitStack() as open_:
         metrics = Metrics(pipeline.name, name, settings.instance)
+        metrics.gauge(names.BUILD_INFO, 1, version=__version__)
         exposition = Exposition(metrics, os.environ)
         open_.callback(exposition.close)
         health = Health(clock)

@@ -83,7 +83,6 @@ AGE_SECONDS = _metric(
 )
 LATE_TOTAL = _metric("counter", "late_total", "{event}", "", "Decisions acknowledged after the event's deadline.")
 COMMIT_DURATION_SECONDS = _metric("histogram", "commit_duration_seconds", "s", "", "One commit of offsets.")
-SEND_DURATION_SECONDS = _metric("histogram", "send_duration_seconds", "s", "topic", "One send until acknowledged.")
 RECOVERY_DURATION_SECONDS = _metric(
     "histogram", "recovery_duration_seconds", "s", "stage", "Reading own outputs when partitions are taken over."
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guidevane.clock import SystemClock
 from guidevane.errors import Misconfigured, Reject, Retryable
-from guidevane.log import Fetch, Message, Partition, Record
+from guidevane.log import Fetch, Message, Partition
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.retry import Backoff
@@ -22,9 +22,7 @@ from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
 
 PARTITIONS = 2
-FAST = Limits(
-    fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, drain_s=2.0, backoff=Backoff(0.0005, 0.001)
-)
+FAST = Limits(fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, drain_s=2.0, backoff=Backoff(0.0005, 0.001))
 
 
 class Crash(BaseException):
@@ -359,7 +357,7 @@ async def test_a_handler_that_miscounts_stops_the_room():
 
 
 def test_stages_that_do_not_meet_are_refused():
-    with pytest.raises(Misconfigured, match="two reads p.other, but one writes p.mid"):
+    with pytest.raises(Misconfigured, match=r"two reads p\.other, but one writes p\.mid"):
         worker(MemoryLog(), [upper("one", "p.events", "p.mid"), upper("two", "p.other", "p.out")])
 
 
@@ -390,5 +388,3 @@ async def test_a_rebalance_in_the_middle_keeps_the_promise():
     await asyncio.gather(*tasks)
     check_all_answered_once_in_order(log, 600, set(), "p.out")
     assert log.groups["g"].places.keys() == {Partition("p.events", 0), Partition("p.events", 1)}
-
-

@@ -53,9 +53,7 @@ class Records:
         columns = {name: column[which] for name, column in self.columns.items()}
         return Records(columns, self.ids[which], self.employed[which])
 
-    def event(
-        self, index: int, *, event_id: str | None = None, observed_at_us: int | None = None
-    ) -> dict[str, object]:
+    def event(self, index: int, *, event_id: str | None = None, observed_at_us: int | None = None) -> dict[str, object]:
         """Return record ``index`` as an event of ``employment.record.v1``.
 
         >>> load().event(0, event_id="e1")["year"]

@@ -37,6 +37,7 @@ _ATTEMPTS = 3
 # Below two, a replica idles while the next batch travels; far above it, calls queue where no
 # deadline is known (forty calls in flight against four fell to 22 calls/s).
 _ONGOING = 4
+_ASK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,24 +137,33 @@ def connect() -> None:
         raise Retryable(f"no Ray at {address}: {away}") from away
 
 
-def deploy(pipeline: Pipeline) -> None:
+async def deploy(pipeline: Pipeline) -> None:
     """Deploy every member; what runs already with the same spec is left as it is, replicas and all.
 
-    Blocks until all are ready (loading frameworks takes tens of seconds).
+    Returns when all are ready: loading frameworks takes tens of seconds, none of them in this loop.
     """
-    wanted = specs(pipeline)
-    serve.start(proxy_location="Disabled")
-    gpus = float(ray.cluster_resources().get("GPU", 0))
-    running = serve.status().applications.get(pipeline.name)
-    if running is not None and running.status == "RUNNING" and _same(pipeline.name, wanted):
+    wanted = await asyncio.to_thread(specs, pipeline)
+    running = await asyncio.to_thread(_status, pipeline.name)
+    if running == "RUNNING" and await _same(pipeline.name, wanted):
         _log.info("all members of %s run already", pipeline.name)
         return
+    await asyncio.to_thread(_deploy, pipeline.name, wanted)
+
+
+def _status(app: str) -> str | None:
+    serve.start(proxy_location="Disabled")
+    running = serve.status().applications.get(app)
+    return None if running is None else str(running.status.value)
+
+
+def _deploy(app: str, wanted: list[MemberSpec]) -> None:
+    gpus = float(ray.cluster_resources().get("GPU", 0))
     rest = [_bound(spec, gpus) for spec in wanted[1:]]
     # One application needs one root: the first member holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
     serve.run(
         _bound(wanted[0], gpus, tuple(rest)),
-        name=pipeline.name,
+        name=app,
         route_prefix=None,
         external_scaler_enabled=True,
         # A line of log for every call costs a replica as much as a small model.
@@ -175,12 +185,14 @@ def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
     return deployment.bind(asdict(spec), others)
 
 
-def _same(app: str, wanted: list[MemberSpec]) -> bool:
+async def _same(app: str, wanted: list[MemberSpec]) -> bool:
+    # Handles route in the loop that made them, so they are asked from inside it.
     try:
-        for spec in wanted:
-            handle = serve.get_deployment_handle(spec.name, app_name=app)
-            if handle.describe.remote().result(timeout_s=5)["identity"] != spec.identity:
-                return False
+        async with asyncio.timeout(_ASK_S):
+            for spec in wanted:
+                handle = serve.get_deployment_handle(spec.name, app_name=app)
+                if (await handle.describe.remote())["identity"] != spec.identity:
+                    return False
     except (RayError, RayServeException, TimeoutError) as broken:
         _log.info("deploying again: %s", broken)
         return False

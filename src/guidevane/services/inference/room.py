@@ -33,7 +33,7 @@ async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable
 
     room.health.ready(False, "deploying the members")
     await patiently(room, lambda: asyncio.to_thread(deployment.connect))
-    deploying = asyncio.create_task(asyncio.to_thread(deployment.deploy, room.pipeline))
+    deploying = asyncio.create_task(deployment.deploy(room.pipeline))
     while not deploying.done():
         room.health.tick()
         await asyncio.wait({deploying}, timeout=1.0)

@@ -1,0 +1,1 @@
+"""How fast it is: black boxes from outside, open loop, results committed with machine and commit."""
