@@ -127,6 +127,7 @@ def test_given_a_wrong_ensemble_then_every_mistake_is_told_with_its_path():
     told = [str(mistake) for mistake in mistakes_of(ensemble)]
     assert [each.split(": ")[0] for each in told] == [
         "members[0].tile",
+        "members[0].model",
         "members[1].inputs",
         "members[1].num_gpus",
         "members[2].model",

@@ -8,7 +8,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 Rooms = Literal["apart", "fused"]
+V = TypeVar("V")
 
 _HOT = ("ingest", "preprocess", "inference", "postprocess")
 _BESIDE = ("monitors", "controller", "admin")
@@ -69,6 +70,7 @@ class Platform:
         self._given = _Given()
         self._open = AsyncExitStack()
         self._supervisor: Supervisor | None = None
+        self._written: Endpoints | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -139,22 +141,33 @@ class Platform:
         await supervisor.wait_ready(_READY_WITHIN_S)
         if warming is not None:
             await warming
-        pids = supervisor.pids()
-        for name, server in (("kafka", kafka), ("ray", ray)):
-            if server is not None and server.pid is not None:
-                pids[name] = server.pid
-        Endpoints(
+        servers = {"kafka": kafka, "ray": ray}
+        self._written = Endpoints(
             kafka=bootstrap,
             admin=f"http://127.0.0.1:{ports['admin http']}",
             ingest=f"http://127.0.0.1:{ports['http']}",
             ray=ray.address if ray is not None else str(self._given.ray),
             ray_dashboard=dashboard,
-            metrics={name: f"http://127.0.0.1:{ports[name]}/metrics" for name in names},
-            pids=pids,
+            metrics=self._by_room({name: f"http://127.0.0.1:{ports[name]}/metrics" for name in names}),
+            pids={name: each.pid for name, each in servers.items() if each is not None and each.pid is not None},
             supervisor_pid=os.getpid(),
             state_dir=str(self.state_dir),
-        ).save(self.state_dir)
-        self._open.callback(Endpoints.remove, self.state_dir)
+        )
+        self._save_endpoints()
+        self._open.callback(self._remove_endpoints)
+
+    def _remove_endpoints(self) -> None:
+        self._written = None
+        Endpoints.remove(self.state_dir)
+
+    def _by_room(self, found: dict[str, V]) -> dict[str, V]:
+        """Return the same with each room of a fused process by its own name too: who asks for a room, finds it."""
+        return found | (dict.fromkeys(_HOT, found["fused"]) if "fused" in found else {})
+
+    def _save_endpoints(self) -> None:
+        if self._written is not None and self._supervisor is not None:
+            pids = self._written.pids | self._by_room(self._supervisor.pids())
+            self._written.model_copy(update={"pids": pids}).save(self.state_dir)
 
     def _servers(self) -> tuple[LocalKafka | None, LocalRay | None]:
         kafka = ray = None
@@ -187,6 +200,8 @@ class Platform:
             self._progress(f"{change.child}: died ({change.status}), starting again", None)
         else:
             self._progress(f"{change.child}: {change.state}", 1.0 if change.state is State.READY else None)
+            # A room that was started again is another process.
+            self._save_endpoints()
 
 
 def _calm_threads() -> dict[str, str]:

@@ -183,14 +183,15 @@ class Worker:
             generation = self._generation
             found = await consumer.fetch(timeout_s=self.limits.poll_s)
             if generation == self._generation:
-                await self._take_over(consumer, found or dict.fromkeys(consumer.assignment(), ()))
+                await self._take_over(consumer)
             if generation == self._generation:
                 self._launch(found, producer)
             else:
                 await self._rewind(consumer, found)
 
-    async def _take_over(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
-        new = [partition for partition in found if partition not in self._owned]
+    async def _take_over(self, consumer: Consumer) -> None:
+        # All at once: what a stage remembers of one partition may decide about an event of another.
+        new = sorted(consumer.assignment() - self._owned.keys())
         if new:
             started_s = self.clock.monotonic_s()
             generation = self._generation

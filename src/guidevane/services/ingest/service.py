@@ -31,36 +31,44 @@ _ID_CHARACTERS = 256
 
 @dataclass(slots=True)
 class Window:
-    """The event ids that were accepted last, by partition: what is in it again is a duplicate.
+    """The event ids that were accepted last, ``size`` a partition: what is in it again is a duplicate.
+
+    An id counts wherever it comes again: who sends twice without a key sends to two partitions.
 
     >>> window = Window(2)
     >>> for event_id in ("a", "b", "c"):
     ...     window.add(0, event_id)
-    >>> window.has(0, "a"), window.has(0, "c"), window.has(1, "c")
-    (False, True, False)
+    >>> "a" in window, "c" in window
+    (False, True)
     """
 
     size: int
-    seen: dict[int, OrderedDict[str, None]] = field(default_factory=dict)
+    ids: dict[int, OrderedDict[str, None]] = field(default_factory=dict)
+    holders: dict[str, int] = field(default_factory=dict)
 
-    def has(self, partition: int, event_id: str) -> bool:
-        """Tell whether the id was accepted lately."""
-        return event_id in self.seen.get(partition, ())
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self.holders
 
     def add(self, partition: int, event_id: str) -> None:
-        """Remember an id; the oldest goes where there are too many."""
-        ids = self.seen.setdefault(partition, OrderedDict())
+        """Remember an id; the oldest of its partition goes where there are too many."""
+        ids = self.ids.setdefault(partition, OrderedDict())
         ids[event_id] = None
+        self.holders[event_id] = partition
         if len(ids) > self.size:
-            ids.popitem(last=False)
+            self._forget(partition, ids.popitem(last=False)[0])
 
     def recall(self, partition: int, outputs: Sequence[Record]) -> None:
-        """Start over with what the accepted topic says was accepted last."""
-        self.seen[partition] = OrderedDict()
+        """Start a partition over with what the accepted topic says was accepted last."""
+        for event_id in self.ids.pop(partition, ()):
+            self._forget(partition, event_id)
         for record in outputs:
             written = record.header(EVENT_ID)
             if written is not None:
                 self.add(partition, written.decode(errors="replace"))
+
+    def _forget(self, partition: int, event_id: str) -> None:
+        if self.holders.get(event_id) == partition:
+            del self.holders[event_id]
 
 
 def pseudonym(secret: bytes, value: object) -> str:
@@ -105,7 +113,7 @@ class Ingest:
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return one result a record; ``None`` for a duplicate."""
         now_us = self.clock.now_us()
-        accepted: dict[tuple[int, str], None] = {}
+        accepted: dict[str, int] = {}
         results: list[Result] = []
         for position, record in enumerate(records):
             if position % 256 == 255:  # noqa: PLR2004
@@ -117,14 +125,13 @@ class Ingest:
             except Reject as reject:
                 results.append(reject)
                 continue
-            name = (record.partition, event_id)
-            if name in accepted or self.window.has(*name):
+            if event_id in accepted or event_id in self.window:
                 results.append(None)
                 continue
-            accepted[name] = None
+            accepted[event_id] = record.partition
             results.append(self._accept(record, body, event_id, now_us))
         # Nothing is remembered before everything is answered: a batch that fails is handled again.
-        for partition, event_id in accepted:
+        for event_id, partition in accepted.items():
             self.window.add(partition, event_id)
         if duplicates := results.count(None):
             self.metrics.count(names.DUPLICATES_TOTAL, duplicates)
