@@ -93,11 +93,20 @@ def demo(
             async with Platform(pipeline, state_dir=folder, rooms=_rooms(rooms), progress=bars.tell) as platform:
                 bars.stop()
                 _announce(platform, console)
-                made.update(
-                    await run_demo(
-                        wanted, platform.endpoints, console, started_s=started_s, state_dir=folder, rooms=rooms
-                    )
+                keeping = asyncio.create_task(platform.watch())
+                running = asyncio.create_task(
+                    run_demo(wanted, platform.endpoints, console, started_s=started_s, state_dir=folder, rooms=rooms)
                 )
+                try:
+                    await asyncio.wait({keeping, running}, return_when=asyncio.FIRST_COMPLETED)
+                    if keeping.done():
+                        # Something was given up: it says why, and there is nothing more to wait for.
+                        await keeping
+                    made.update(await running)
+                finally:
+                    for task in (keeping, running):
+                        task.cancel()
+                    await asyncio.gather(keeping, running, return_exceptions=True)
 
     try:
         _until_told(work())

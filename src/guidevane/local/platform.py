@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
+from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
 from guidevane.local.kafka import LocalKafka
@@ -70,6 +71,8 @@ class Platform:
         self._given = _Given()
         self._open = AsyncExitStack()
         self._supervisor: Supervisor | None = None
+        self._kafka: LocalKafka | None = None
+        self._ray: LocalRay | None = None
         self._written: Endpoints | None = None
 
     async def __aenter__(self) -> Self:
@@ -86,9 +89,34 @@ class Platform:
         await self._open.aclose()
 
     async def watch(self) -> None:
-        """Wait until a room is given up. Raises ``Misconfigured`` with the end of its log."""
+        """Keep everything going; return when it was stopped.
+
+        A room or a broker that dies is started again. Raises ``Misconfigured``, with the end of its log, where
+        a room is given up, or where Ray ends: its replicas and addresses are gone with it.
+        """
         assert self._supervisor is not None  # noqa: S101 - narrows the type: watched from inside ``async with``
-        await self._supervisor.watch()
+        try:
+            async with asyncio.TaskGroup() as together:
+                together.create_task(self._supervisor.watch())
+                if self._kafka is not None:
+                    together.create_task(self._keep(self._kafka))
+                if self._ray is not None:
+                    together.create_task(self._ray.watch())
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def _keep(self, kafka: LocalKafka) -> None:
+        """Start a broker again that died: its data and its port are where they were."""
+        while True:
+            try:
+                await kafka.watch()
+            except Misconfigured:
+                self._progress("Kafka: died, starting again", None)
+                await kafka.start()
+                await kafka.wait_ready()
+                self._save_endpoints()
+            else:
+                return
 
     @property
     def endpoints(self) -> Endpoints:
@@ -98,7 +126,7 @@ class Platform:
     async def _start(self) -> None:
         self._open.enter_context(claim(self.state_dir))
         (self.state_dir / "logs").mkdir(parents=True, exist_ok=True)
-        kafka, ray = self._servers()
+        kafka, ray = self._kafka, self._ray = self._servers()
         starting = [each.start() for each in (kafka, ray) if each is not None]
         for each in (kafka, ray):
             if each is not None:
@@ -141,7 +169,6 @@ class Platform:
         await supervisor.wait_ready(_READY_WITHIN_S)
         if warming is not None:
             await warming
-        servers = {"kafka": kafka, "ray": ray}
         self._written = Endpoints(
             kafka=bootstrap,
             admin=f"http://127.0.0.1:{ports['admin http']}",
@@ -149,7 +176,7 @@ class Platform:
             ray=ray.address if ray is not None else str(self._given.ray),
             ray_dashboard=dashboard,
             metrics=self._by_room({name: f"http://127.0.0.1:{ports[name]}/metrics" for name in names}),
-            pids={name: each.pid for name, each in servers.items() if each is not None and each.pid is not None},
+            pids={},
             supervisor_pid=os.getpid(),
             state_dir=str(self.state_dir),
         )
@@ -166,7 +193,9 @@ class Platform:
 
     def _save_endpoints(self) -> None:
         if self._written is not None and self._supervisor is not None:
-            pids = self._written.pids | self._by_room(self._supervisor.pids())
+            servers = {"kafka": self._kafka, "ray": self._ray}
+            pids = {name: each.pid for name, each in servers.items() if each is not None and each.pid is not None}
+            pids |= self._by_room(self._supervisor.pids())
             self._written.model_copy(update={"pids": pids}).save(self.state_dir)
 
     def _servers(self) -> tuple[LocalKafka | None, LocalRay | None]:
