@@ -115,7 +115,7 @@ class FetchWaits:
     """
 
     within_s: float
-    share: float = 0.7
+    share: float = 0.6
     margin: float = 0.2
     least: float = 0.1
     # As long as the window that is looked at: before that, its percentiles still speak of the old wait.

@@ -22,6 +22,7 @@ from guidevane.demo.screen import screen
 from guidevane.demo.watch import Watch
 from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
+from guidevane.local.settling import settled
 from guidevane.log.kafka import Connection, KafkaLog
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ async def run_demo(
             watching = together.create_task(watch.run(stop))
             first = together.create_task(_first(watch, clock, started_s, facts))
             await watch.reading.wait()
+            facts["settled_s"] = await settled(clock)
             began_s = clock.monotonic_s()
             playing = together.create_task(replay.play(times))
             with Live(console=console, refresh_per_second=2, transient=True) as live:
