@@ -62,7 +62,7 @@ def down(*, state_dir: StateDir = STATE_DIR) -> None:
 def demo(
     pipeline: Annotated[str, typer.Argument(help="The bare name of an example.")] = "employment",
     *,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events per second, Poisson, sent when due.")] = 200.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events per second, Poisson, sent when due.")] = 100.0,
     seconds: Annotated[float, typer.Option(min=1.0, help="For how long.")] = 60.0,
     report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
     rooms: RoomsOption = "fused",

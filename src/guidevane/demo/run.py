@@ -42,7 +42,7 @@ class Demo:
     """What to run: which pipeline, how fast, for how long."""
 
     pipeline: str
-    rate_per_s: float = 200.0
+    rate_per_s: float = 100.0
     seconds: float = 60.0
     seed: int = 1
 

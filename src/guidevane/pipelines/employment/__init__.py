@@ -76,7 +76,7 @@ pipeline = Pipeline(
         quorum=1,
     ),
     decision=Threshold(at=0.5, positive="employed", negative="not_employed"),
-    slo=Latency(p=0.99, within_ms=200),
+    slo=Latency(p=0.99, within_ms=250),
     monitors=[
         Quality(fields=("age", *_CODES)),
         Drift("score"),
