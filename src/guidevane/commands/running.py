@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -151,6 +152,9 @@ def _rooms(given: str) -> Rooms:
 def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
     from guidevane.runtime.loop import loop_runner
+
+    # Topics that come and go make the client talk; what matters of it reaches a person as an error.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def heard() -> None:
         loop = asyncio.get_running_loop()
