@@ -165,7 +165,6 @@ async def _until_committed(
     log: Log, group: str, topic: str, count: int, running: asyncio.Task[None], within_s: float
 ) -> None:
     assert isinstance(log, MemoryLog)  # noqa: S101 - narrows the type; nothing else is passed
-    places = log.groups.get(group)
     async with asyncio.timeout(within_s):
         while not running.done():
             places = log.groups.get(group)
