@@ -1,0 +1,144 @@
+"""One Kafka cluster: what hands out consumers and producers, reads ranges, and knows where topics end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from guidevane.errors import Misconfigured, Retryable
+from guidevane.log import Fetch, Listener, Partition, Record
+from guidevane.log.kafka.admin import create, described
+from guidevane.log.kafka.connection import Connection, started
+from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
+from guidevane.log.kafka.producer import KafkaProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.topics import TopicSpec
+
+
+class KafkaLog:
+    """One Kafka cluster."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._looker: AIOKafkaConsumer | None = None
+        self._looking = asyncio.Lock()
+
+    def consumer(
+        self,
+        topics: Sequence[str],
+        *,
+        group: str,
+        instance: str | None = None,
+        listener: Listener | None = None,
+        fetch: Fetch | None = None,
+    ) -> KafkaConsumer:
+        """Return a member of ``group``; a static one where ``instance`` is given."""
+        return KafkaConsumer(self.connection, tuple(topics), fetch or Fetch(), group, instance, listener)
+
+    def reader(self, topics: Sequence[str], *, from_start: bool = True, fetch: Fetch | None = None) -> KafkaConsumer:
+        """Return a consumer of every partition, outside any group."""
+        reader = KafkaConsumer(self.connection, tuple(topics), fetch or Fetch(), None, None, None)
+        reader.from_start = from_start
+        return reader
+
+    async def producer(self, *, name: str) -> KafkaProducer:
+        """Return a started, idempotent producer that waits for every in-sync replica."""
+        client = AIOKafkaProducer(
+            **self.connection.options(),
+            client_id=name,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=None if self.connection.compression == "none" else self.connection.compression,
+            linger_ms=0,
+            max_batch_size=1 << 20,
+            max_request_size=4 << 20,
+        )
+        await started(client, self.connection)
+        return KafkaProducer(client)
+
+    async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
+        """Return the records of ``[start, stop)`` that still exist."""
+        async with self._looking:
+            looker = await self._looker_ready()
+            tp = TopicPartition(*partition)
+            looker.assign([tp])
+            try:
+                if stop is None:
+                    stop = (await looker.end_offsets([tp]))[tp]
+                first = (await looker.beginning_offsets([tp]))[tp]
+                looker.seek(tp, max(start, first))
+                found: list[Record] = []
+                # The position, not the last record, tells when to stop: compaction leaves gaps.
+                while await looker.position(tp) < stop:
+                    batch = await looker.getmany(tp, timeout_ms=1000)
+                    found.extend(record_of(raw) for raw in batch.get(tp, ()) if raw.offset < stop)
+            except KafkaError as broken:
+                raise Retryable(f"reading {partition.topic}/{partition.number}: {broken}") from broken
+            finally:
+                looker.unsubscribe()
+            return found
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        """Return the end offset of each partition."""
+        async with self._looking:
+            looker = await self._looker_ready()
+            try:
+                numbers = await partitions_of(looker, topic)
+                ends = await looker.end_offsets([TopicPartition(topic, n) for n in numbers])
+            except KafkaError as broken:
+                raise Retryable(f"asking for the end of {topic}: {broken}") from broken
+            return {tp.partition: offset for tp, offset in ends.items()}
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        """Create the topics that do not exist."""
+        admin = AIOKafkaAdminClient(**self.connection.options(), client_id="guidevane-topics")
+        await started(admin, self.connection)
+        try:
+            await create(admin, specs)
+            have = await described(admin, [spec.name for spec in specs])
+        except KafkaError as broken:
+            raise Retryable(f"asking for topics: {broken!r}") from broken
+        finally:
+            await admin.close()
+        for spec in specs:
+            if have[spec.name] != spec.partitions:
+                raise Misconfigured(
+                    f"topic {spec.name} has {have[spec.name]} partitions, the pipeline wants {spec.partitions}: "
+                    "recreate the topic, or declare the pipeline with the partitions that exist"
+                )
+
+    async def remove(self, topics: Sequence[str]) -> None:
+        """Delete topics, with all that is on them."""
+        admin = AIOKafkaAdminClient(**self.connection.options(), client_id="guidevane-topics")
+        await started(admin, self.connection)
+        try:
+            await admin.delete_topics(list(topics))
+        except KafkaError as broken:
+            raise Retryable(f"deleting {', '.join(topics)}: {broken!r}") from broken
+        finally:
+            await admin.close()
+
+    async def close(self) -> None:
+        """Let go of the connection that ``read`` and ``ends`` use."""
+        if self._looker is not None:
+            await self._looker.stop()
+            self._looker = None
+
+    async def _looker_ready(self) -> AIOKafkaConsumer:
+        if self._looker is None:
+            looker = AIOKafkaConsumer(
+                **self.connection.options(),
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=50,
+            )
+            await started(looker, self.connection)
+            self._looker = looker
+        return self._looker

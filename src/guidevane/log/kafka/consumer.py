@@ -1,0 +1,199 @@
+"""Reading from Kafka: members of groups, and readers of everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from aiokafka.structs import OffsetAndMetadata
+
+from guidevane.errors import Fenced, Misconfigured, Retryable
+from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
+from guidevane.log.kafka.connection import Connection, started
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_NO_LONGER_OURS = (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+# A fetch returns when this much has gathered, or when its wait is over: never reached by small
+# events, so that the wait alone decides how many ride together (decision 0003).
+_GATHER_BYTES = 1 << 20
+
+
+class KafkaConsumer(Consumer):
+    """A member of a group, or a reader of everything."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: tuple[str, ...],
+        fetch: Fetch,
+        group: str | None,
+        instance: str | None,
+        listener: Listener | None,
+    ) -> None:
+        self.connection = connection
+        self.topics = topics
+        self.limits = fetch
+        self.group = group
+        self.instance = instance
+        self.listener = listener
+        self.from_start = True
+        self._client: AIOKafkaConsumer | None = None
+
+    @property
+    def client(self) -> AIOKafkaConsumer:
+        """Return the client; a consumer must be started before it is used."""
+        if self._client is None:
+            raise Misconfigured(f"the consumer of {', '.join(self.topics)} was not started: await start() first")
+        return self._client
+
+    async def start(self) -> None:
+        """Connect; join the group, or take every partition."""
+        session_ms = int(self.connection.session_timeout_s * 1000)
+        grouped: dict[str, Any] = {}
+        if self.group is not None:
+            grouped = {
+                "group_id": self.group,
+                "group_instance_id": self.instance,
+                "session_timeout_ms": session_ms,
+                "heartbeat_interval_ms": max(session_ms // 6, 300),
+                "max_poll_interval_ms": 300_000,
+            }
+        client = AIOKafkaConsumer(
+            **self.connection.options(),
+            **grouped,
+            client_id=self.instance or "guidevane",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if self.from_start else "latest",
+            fetch_min_bytes=_GATHER_BYTES,
+            fetch_max_wait_ms=_wait_ms(self.limits),
+            fetch_max_bytes=self.limits.max_bytes,
+            max_partition_fetch_bytes=min(self.limits.max_bytes, 2 << 20),
+        )
+        if self.group is not None:
+            client.subscribe(list(self.topics), listener=_Ear(self.listener) if self.listener else None)
+        await started(client, self.connection)
+        self._client = client
+        if self.group is None:
+            everything = [TopicPartition(t, n) for t in self.topics for n in sorted(await partitions_of(client, t))]
+            client.assign(everything)
+            if not self.from_start:
+                await client.seek_to_end(*everything)
+
+    async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+        """Return what has arrived."""
+        try:
+            found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self.limits.max_records)
+        except KafkaError as broken:
+            raise Retryable(f"fetching {', '.join(self.topics)}: {broken}") from broken
+        return {Partition(tp.topic, tp.partition): [record_of(raw) for raw in raws] for tp, raws in found.items()}
+
+    def assignment(self) -> frozenset[Partition]:
+        """Return what this member owns now."""
+        return frozenset(Partition(tp.topic, tp.partition) for tp in self.client.assignment())
+
+    def pause(self, partitions: Sequence[Partition]) -> None:
+        """Stop fetching these."""
+        self.client.pause(*self._still_owned(partitions))
+
+    def resume(self, partitions: Sequence[Partition]) -> None:
+        """Fetch these again."""
+        self.client.resume(*self._still_owned(partitions))
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """Read on from ``offset``."""
+        self.client.seek(TopicPartition(*partition), offset)
+
+    async def committed(self, partition: Partition) -> Committed | None:
+        """Return the group's place, with its note."""
+        # aiokafka's committed() drops the note that was stored beside the offset.
+        coordinator = self.client._coordinator  # noqa: SLF001
+        tp = TopicPartition(*partition)
+        try:
+            places = await coordinator.fetch_committed_offsets([tp])
+        except KafkaError as broken:
+            raise Retryable(f"asking for the place of {self.group} in {partition}: {broken}") from broken
+        place = places.get(tp)
+        return None if place is None or place.offset < 0 else Committed(place.offset, place.metadata)
+
+    async def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Write the group's place down."""
+        places = {TopicPartition(*p): OffsetAndMetadata(c.offset, c.note) for p, c in offsets.items()}
+        try:
+            await self.client.commit(places)
+        except _NO_LONGER_OURS as lost:
+            raise Fenced(f"{self.instance or 'this member'} may no longer commit for {self.group}: {lost!r}") from lost
+        except KafkaError as broken:
+            raise Retryable(f"committing for {self.group}: {broken}") from broken
+
+    def gather(self, fetch: Fetch) -> None:
+        """Change how records are gathered, from the next fetch on."""
+        self.limits = fetch
+        # aiokafka reads this at each fetch and offers no other way to change it; the contract
+        # suite times a fetch before and after, so that an upgrade that breaks this is noticed.
+        self.client._fetcher._fetch_max_wait_ms = _wait_ms(fetch)  # noqa: SLF001
+
+    def ends_seen(self) -> Mapping[Partition, int]:
+        """Return the end offset of each owned partition as the last fetch saw it: no request is made."""
+        seen = {Partition(tp.topic, tp.partition): self.client.highwater(tp) for tp in self.client.assignment()}
+        return {partition: end for partition, end in seen.items() if end is not None}
+
+    async def close(self) -> None:
+        """Leave the group at once (a static member keeps its place for the session's length)."""
+        if self._client is not None:
+            await self._client.stop()
+
+    def _still_owned(self, partitions: Sequence[Partition]) -> list[TopicPartition]:
+        owned = self.client.assignment()
+        return [tp for p in partitions if (tp := TopicPartition(*p)) in owned]
+
+
+class _Ear(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells our listener what aiokafka says."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        await self.listener.on_revoked([Partition(tp.topic, tp.partition) for tp in sorted(revoked)])
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        await self.listener.on_assigned([Partition(tp.topic, tp.partition) for tp in sorted(assigned)])
+
+
+def record_of(raw: Any) -> Record:
+    """Return a record as our rooms read it; its time in microseconds."""
+    return Record(
+        raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), (raw.timestamp or 0) * 1000
+    )
+
+
+def _wait_ms(fetch: Fetch) -> int:
+    return max(1, round(fetch.wait_s * 1000))
+
+
+async def partitions_of(client: AIOKafkaConsumer, topic: str) -> set[int]:
+    """Return the numbers of a topic's partitions. Raises ``Misconfigured`` where there is no such topic."""
+    numbers = client.partitions_for_topic(topic)
+    if not numbers:
+        await client._client.force_metadata_update()  # noqa: SLF001 - topics() drops what is not subscribed
+        await client.topics()
+        numbers = client.partitions_for_topic(topic)
+    if not numbers:
+        raise Misconfigured(f"there is no topic {topic}: create it, or start the pipeline that owns it")
+    return set(numbers)

@@ -1,0 +1,88 @@
+"""Writing to Kafka: whole batches, in the order in which they were posted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from guidevane.errors import Reject, Retryable
+from guidevane.log import Message, Partition, Producer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator, Sequence
+
+    from aiokafka import AIOKafkaProducer
+
+
+class KafkaProducer(Producer):
+    """An idempotent producer; each ``send`` is one batch (or few, where it is large) per partition."""
+
+    def __init__(self, client: AIOKafkaProducer) -> None:
+        self.client = client
+        self._turns: dict[Partition, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
+        """Take all messages, in order behind those posted before; what is returned gives the first one's offset."""
+        # aiokafka lets whoever comes in the right moment overtake those who wait for a partition's
+        # slot, and shortens their time with each turn that they lose: so one at a time, in order.
+        async with self._turns[Partition(topic, partition)]:
+            try:
+                waiting = await self._enqueue(topic, partition, messages)
+            except KafkaError as broken:
+                raise Retryable(f"sending to {topic}/{partition}: {broken!r}") from broken
+        return _FirstOffset(waiting, f"{topic}/{partition}")
+
+    async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
+        waiting: list[Any] = []
+        batch = self.client.create_batch()
+        for message in messages:
+            row: dict[str, Any] = {
+                "timestamp": None,
+                "key": message.key,
+                "value": message.value,
+                "headers": list(message.headers),
+            }
+            if batch.append(**row) is None:
+                waiting.append(await self.client.send_batch(batch, topic, partition=partition))
+                batch = self.client.create_batch()
+                if batch.append(**row) is None:
+                    raise Reject("too_large", f"a message of {len(message.value or b'')} bytes exceeds the limit")
+        waiting.append(await self.client.send_batch(batch, topic, partition=partition))
+        return waiting
+
+    async def send_keyed(self, topic: str, message: Message) -> Partition:
+        """Append one message to the partition that its key hashes to."""
+        try:
+            sent = await self.client.send_and_wait(
+                topic, key=message.key, value=message.value, headers=list(message.headers)
+            )
+        except MessageSizeTooLargeError as large:
+            raise Reject("too_large", f"a message of {len(message.value or b'')} bytes exceeds the limit") from large
+        except KafkaError as broken:
+            raise Retryable(f"sending to {topic}: {broken!r}") from broken
+        return Partition(topic, sent.partition)
+
+    async def close(self) -> None:
+        """Flush, then disconnect."""
+        await self.client.stop()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FirstOffset:
+    """Awaited, gives the first offset once every batch is acknowledged. No task, no coroutine: there are many."""
+
+    batches: list[Any]
+    where: str
+
+    def __await__(self) -> Generator[Any, None, int]:
+        try:
+            first = yield from self.batches[0].__await__()
+            for batch in self.batches[1:]:
+                yield from batch.__await__()
+        except KafkaError as broken:
+            raise Retryable(f"sending to {self.where}: {broken!r}") from broken
+        return int(first.offset)
