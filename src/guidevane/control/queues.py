@@ -1,0 +1,179 @@
+"""One stage's queue, passed over once in the order of arrival: the loops of the feed-forward simulation.
+
+A stream is a pair of arrays, ``ids`` (which event) and ``times`` (seconds, ascending). In a graph without
+circles each stage's departures do not depend on what comes behind it, so that stages can be taken
+one after the other. Replicas are taken in the order in which they become free, hence the
+departures come out sorted, and nothing is ever sorted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from guidevane.control.compiled import compiled
+
+Ids = npt.NDArray[np.int32]
+Times = npt.NDArray[np.float64]
+
+
+@compiled
+def _insert(free: Times, first: Ids, last: Ids, head: int, size: int, key: float, begin: int, end: int) -> None:
+    """Put a replica that will be free at ``key`` among the ``size`` others, who stand in that order in a ring."""
+    mask = len(free) - 1
+    at = head + size
+    # Who starts last is mostly done last: a step or two from the end.
+    while at > head and free[(at - 1) & mask] > key:
+        free[at & mask] = free[(at - 1) & mask]
+        first[at & mask] = first[(at - 1) & mask]
+        last[at & mask] = last[(at - 1) & mask]
+        at -= 1
+    free[at & mask], first[at & mask], last[at & mask] = key, begin, end
+
+
+@compiled
+def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per event would cost more than the event
+    ids: Ids,
+    times: Times,
+    noise: Times,
+    jitter: float,
+    table: Times,
+    replicas: int,
+    batch: int,
+    wait_s: float,
+    change_times: Times,
+    change_replicas: Ids,
+    deadlines: Times,
+    ahead_s: float,
+    drop: bool,  # noqa: FBT001 - compiled code takes its arguments by position
+    late_limit: int,
+    out_ids: Ids,
+    out_times: Times,
+) -> int:
+    """Serve a stream by replicas that share its queue; write the departures, return how many there are.
+
+    A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
+    oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
+    seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
+    becomes, free first. With ``drop``, an event whose batch would end, with ``ahead_s`` still to go,
+    behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
+    behind their deadlines less ``ahead_s``, the pass ends and returns -1.
+    """
+    n, changes = len(ids), len(change_times)
+    most = replicas
+    for c in range(changes):
+        most += max(change_replicas[c], 0)
+    room = 1
+    while room <= most:
+        room *= 2
+    mask = room - 1
+    free, first, last = np.empty(room), np.zeros(room, np.int32), np.zeros(room, np.int32)
+    free[:replicas] = -np.inf
+    head, size = 0, replicas
+    taken = np.empty(n, np.int32)
+    took = out = late = leaving = change = i = 0
+    while True:
+        if i < n:
+            start = max(free[head & mask], times[i]) if size > 0 else np.inf
+            if change < changes and change_times[change] <= start:
+                for _ in range(change_replicas[change]):
+                    if leaving > 0:
+                        leaving -= 1
+                    else:
+                        _insert(free, first, last, head, size, change_times[change], 0, 0)
+                        size += 1
+                leaving += max(-change_replicas[change], 0)
+                change += 1
+                continue
+        if size == 0:
+            break
+        begin = took
+        if i < n and leaving == 0:
+            start = max(free[head & mask], times[i])
+            if wait_s > 0.0 and not (i + batch <= n and times[i + batch - 1] <= start):
+                full = times[i + batch - 1] if i + batch <= n else np.inf
+                start = max(start, min(times[i] + wait_s, full))
+            if drop:
+                waiting = 1
+                while waiting < batch and i + waiting < n and times[i + waiting] <= start:
+                    waiting += 1
+                ends = start + table[waiting] + ahead_s
+                while i < n and took - begin < batch and times[i] <= start:
+                    taken[took] = ids[i]
+                    took += ends <= deadlines[ids[i]]
+                    i += 1
+                if took == begin:
+                    continue
+            else:
+                taken[took] = ids[i]
+                took, i = took + 1, i + 1
+                while i < n and took - begin < batch and times[i] <= start:
+                    taken[took] = ids[i]
+                    took, i = took + 1, i + 1
+        # Whoever is free first hands over the batch that it ends, before it takes the next one, or leaves.
+        done = free[head & mask]
+        for e in range(first[head & mask], last[head & mask]):
+            out_ids[out], out_times[out] = taken[e], done
+            out += 1
+            if late_limit >= 0 and done > deadlines[taken[e]] - ahead_s:
+                late += 1
+                if late > late_limit:
+                    return -1
+        head += 1
+        size -= 1
+        if took > begin:
+            done = start + table[took - begin] * (1.0 + jitter * noise[taken[begin]])
+            _insert(free, first, last, head, size, done, begin, took)
+            size += 1
+        else:
+            leaving = max(leaving - 1, 0)
+    return out
+
+
+@compiled
+def follow(ids: Ids, times: Times, takes: npt.NDArray[np.bool_], hop_s: float) -> tuple[Ids, Times]:
+    """Return the part of a stream that takes an edge, one hop later."""
+    out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
+    out = 0
+    for at in range(len(ids)):
+        if takes[ids[at]]:
+            out_ids[out], out_times[out] = ids[at], times[at] + hop_s
+            out += 1
+    return out_ids[:out], out_times[:out]
+
+
+@compiled
+def join(ids: Ids, times: Times, starts: npt.NDArray[np.int64], need: npt.NDArray[np.int16]) -> tuple[Ids, Times]:
+    """Merge streams that stand one behind the other in ``ids`` and ``times``, from ``starts``; return one stream.
+
+    An event goes on when it came ``need`` times: from all the edges that it took, or from its quorum.
+    """
+    streams = len(starts) - 1
+    heads = starts[:-1].copy()
+    seen = np.zeros(len(need), np.int16)
+    out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
+    out = 0
+    while True:
+        best, best_time = -1, np.inf
+        for s in range(streams):
+            if heads[s] < starts[s + 1] and (times[heads[s]] < best_time or best < 0):
+                best, best_time = s, times[heads[s]]
+        if best < 0:
+            break
+        event = ids[heads[best]]
+        heads[best] += 1
+        seen[event] += 1
+        if seen[event] == need[event]:
+            out_ids[out], out_times[out] = event, best_time
+            out += 1
+    return out_ids[:out], out_times[:out]
+
+
+@compiled
+def finish(ids: Ids, times: Times, ends: npt.NDArray[np.bool_], end_times: Times, left: npt.NDArray[np.int16]) -> None:
+    """Note the departures of a stage in ``end_times`` for events that end there; ``left`` counts what still runs."""
+    for at in range(len(ids)):
+        event = ids[at]
+        if ends[event]:
+            left[event] -= 1
+            end_times[event] = max(end_times[event], times[at])

@@ -1,0 +1,251 @@
+"""The third tier of the estimator: what a configuration would have done to a trace, event by event.
+
+Exact for feed-forward graphs (``queues``): the tests hold it to an event-heap engine, departure by
+departure. All chance is drawn once and kept with the trace, so that two configurations differ by
+what they are and not by their luck; what a configuration shares with an earlier one, up to some
+stage, is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guidevane.control import queues
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from guidevane.control.graph import Graph
+    from guidevane.control.plant import Setting
+    from guidevane.control.queues import Ids, Times
+
+Stream = tuple["Ids", "Times"]
+_NEVER = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Arrivals and everything that chance decides about them.
+
+    ``arrivals``: seconds, ascending, float64[n]. ``taken``: which edges an event takes, bool[edges, n].
+    ``noise``: abs(N(0, 1)), how far a batch is from its profile where this event is its oldest,
+    float64[stages, n]. ``spread``: where in a topic's partitions it falls, float64[n] in [0, 1).
+    """
+
+    arrivals: Times
+    taken: npt.NDArray[np.bool_]
+    noise: Times
+    spread: Times
+
+    @classmethod
+    def draw(cls, graph: Graph, arrivals: Times, seed: int) -> Trace:
+        """Draw what chance decides, the same for equal seeds."""
+        random = np.random.default_rng(seed)
+        n = len(arrivals)
+        taken = graph.take(random.random((len(graph.edges), n)))
+        noise = np.abs(random.standard_normal((len(graph.stages), n)))
+        return cls(np.ascontiguousarray(arrivals, dtype=np.float64), taken, noise, random.random(n))
+
+    def __len__(self) -> int:
+        return len(self.arrivals)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Replicas over time: at each of ``times`` (seconds, ascending) as many join, or (negative) leave."""
+
+    times: tuple[float, ...] = ()
+    replicas: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a trace. ``latencies_s``: per event, infinite where it was dropped or never served.
+
+    A run that was stopped because more than its limit were late has no latencies: ``missed`` is then
+    how many were seen to be.
+    """
+
+    missed: int
+    events: int
+    latencies_s: Times | None
+
+    @property
+    def stopped(self) -> bool:
+        """Tell whether the run ended early."""
+        return self.latencies_s is None
+
+    @property
+    def miss(self) -> float:
+        """Return the share of events that missed, 0-1."""
+        return self.missed / self.events if self.events else 0.0
+
+    def quantile_s(self, p: float) -> float:
+        """Return a quantile of the latency over all events, those that never ended included (as infinite)."""
+        if self.latencies_s is None or not len(self.latencies_s):
+            return float("inf") if self.stopped else 0.0
+        return float(np.quantile(self.latencies_s, p, method="higher"))
+
+
+class Simulation:
+    """A trace, ready to be run through any configuration of its graph."""
+
+    def __init__(self, graph: Graph, trace: Trace, slo_s: float, *, remember_bytes: int = 1 << 28) -> None:
+        """Prepare; ``remember_bytes`` bounds what is kept of earlier configurations."""
+        self.graph, self.trace, self.slo_s = graph, trace, slo_s
+        self._deadlines = trace.arrivals + slo_s
+        n = len(trace)
+        self._ids = np.arange(n, dtype=np.int32)
+        self._into = [graph.into(name) for name in graph.names]
+        self._ends: list[npt.NDArray[np.bool_]] = []
+        self._need: list[npt.NDArray[np.int16]] = []
+        self._left = np.zeros(n, np.int16)
+        for at, name in enumerate(graph.names):
+            came = trace.taken[list(self._into[at])].sum(axis=0, dtype=np.int16)
+            reached = came > 0 if self._into[at] else np.ones(n, np.bool_)
+            ends = reached & ~trace.taken[list(graph.out_of(name))].any(axis=0)
+            self._ends.append(ends)
+            self._left += ends
+            self._need.append(np.minimum(came, graph.quorum.get(name, len(graph.edges) + 1)).astype(np.int16))
+        # A result that a quorum may do without is never late by itself.
+        loose = set(graph.members)
+        self._strict = [not self._leads_to_quorum(at) and name not in loose for at, name in enumerate(graph.names)]
+        self._before: list[tuple[int, ...]] = []
+        for at in range(len(graph.names)):
+            above = {i for edge in self._into[at] for i in self._before[graph.index[graph.edges[edge].before]]}
+            self._before.append(tuple(sorted({at, *above})))
+        self._kept: OrderedDict[object, Stream] = OrderedDict()
+        self._kept_bytes, self._remember_bytes = 0, remember_bytes
+        self._aheads: dict[tuple[str, ...], tuple[float, ...]] = {}
+
+    def run(
+        self,
+        settings: Sequence[Setting],
+        *,
+        limit: int | None = None,
+        drop: bool = False,
+        schedules: Sequence[Schedule] | None = None,
+    ) -> Outcome:
+        """Run a configuration (one setting per stage, in the graph's order); stop beyond ``limit`` misses.
+
+        ``drop``: events that cannot meet their deadline are not served. ``schedules``: changes of the
+        replicas, per stage. A replica count of 0 serves nobody.
+        """
+        n = len(self.trace)
+        stop = _NEVER if limit is None else limit
+        ahead = self._ahead(settings)
+        ends, left = np.zeros(n), self._left.copy()
+        streams: list[Stream] = []
+        for at, setting in enumerate(settings):
+            schedule = schedules[at] if schedules else Schedule()
+            key = (at, drop, *((settings[i], schedules[i] if schedules else None) for i in self._before[at]))
+            stream = self._kept.get(key)
+            if stream is None:
+                late_limit = stop if self._strict[at] else _NEVER
+                stream = self._serve(at, setting, schedule, self._arrivals(at, streams), ahead[at], drop, late_limit)
+                if stream is None:
+                    return Outcome(stop + 1, n, None)
+                self._keep(key, stream)
+            else:
+                self._kept.move_to_end(key)
+            streams.append(stream)
+            if self.graph.may_end(self.graph.names[at]):
+                queues.finish(*stream, self._ends[at], ends, left)
+        latencies = ends - self.trace.arrivals
+        latencies[left > 0] = np.inf
+        missed = int(np.count_nonzero(latencies > self.slo_s))
+        return Outcome(missed, n, latencies)
+
+    def _arrivals(self, at: int, streams: Sequence[Stream]) -> Stream:
+        if not self._into[at]:
+            return self._ids, self.trace.arrivals
+        edges = [(edge, self.graph.edges[edge]) for edge in self._into[at]]
+        parts = [
+            queues.follow(*streams[self.graph.index[edge.before]], self.trace.taken[number], self.graph.hop_s)
+            for number, edge in edges
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        ids, times = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        starts = np.cumsum([0, *(len(part[0]) for part in parts)])
+        return queues.join(ids, times, starts, self._need[at])
+
+    def _serve(
+        self,
+        at: int,
+        setting: Setting,
+        schedule: Schedule,
+        arrivals: Stream,
+        ahead_s: float,
+        drop: bool,  # noqa: FBT001 - one of the arguments of run, handed on
+        late_limit: int,
+    ) -> Stream | None:
+        stage = self.graph.stages[at]
+        profile = stage.on(setting.hardware).profile
+        if setting.batch > profile.most:
+            raise ValueError(f"stage {stage.name!r}: batch {setting.batch} was never measured, at most {profile.most}")
+        times, changes = np.array(schedule.times, np.float64), np.array(schedule.replicas, np.int32)
+
+        def serve(ids: Ids, came: Times, replicas: int) -> Stream | None:
+            out: Stream = np.empty(len(ids), np.int32), np.empty(len(ids))
+            served = queues.serve(
+                ids,
+                came,
+                self.trace.noise[at],
+                profile.jitter,
+                profile.table,
+                replicas,
+                setting.batch,
+                setting.wait_s,
+                times,
+                changes,
+                self._deadlines,
+                ahead_s,
+                drop,
+                late_limit,
+                *out,
+            )
+            return None if served < 0 else (out[0][:served], out[1][:served])
+
+        if not stage.partitions or setting.replicas == 0 or len(times):
+            return serve(*arrivals, setting.replicas)
+        # A consumer has the partitions of its range for itself: as many queues as consumers.
+        consumers = min(setting.replicas, stage.partitions)
+        partition = (self.trace.spread[arrivals[0]] * stage.partitions).astype(np.int64)
+        owner = partition * consumers // stage.partitions
+        parts = [serve(arrivals[0][owner == one], arrivals[1][owner == one], 1) for one in range(consumers)]
+        if any(part is None for part in parts):
+            return None
+        ids, came = (np.concatenate([part[i] for part in parts if part is not None]) for i in (0, 1))
+        order = np.argsort(came, kind="stable")
+        return ids[order].astype(np.int32), came[order].astype(np.float64)
+
+    def _ahead(self, settings: Sequence[Setting]) -> tuple[float, ...]:
+        """Return, per stage, the least time from its end to the end of the event, on this hardware."""
+        kinds = tuple(each.hardware for each in settings)
+        if kinds not in self._aheads:
+            fastest = [stage.on(kind).profile.fastest_s for stage, kind in zip(self.graph.stages, kinds, strict=True)]
+            rest = self.graph.rest_s(fastest)
+            self._aheads[kinds] = tuple(whole - own for whole, own in zip(rest, fastest, strict=True))
+        return self._aheads[kinds]
+
+    def _leads_to_quorum(self, at: int) -> bool:
+        name = self.graph.names[at]
+        return any(
+            self.graph.edges[edge].after in self.graph.quorum
+            or self._leads_to_quorum(self.graph.index[self.graph.edges[edge].after])
+            for edge in self.graph.out_of(name)
+        )
+
+    def _keep(self, key: object, stream: Stream) -> None:
+        self._kept[key] = stream
+        self._kept_bytes += stream[0].nbytes + stream[1].nbytes
+        while self._kept_bytes > self._remember_bytes and len(self._kept) > 1:
+            _, (ids, times) = self._kept.popitem(last=False)
+            self._kept_bytes -= ids.nbytes + times.nbytes
