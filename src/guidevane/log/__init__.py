@@ -87,7 +87,7 @@ class Fetch:
 
 
 class Consumer(Protocol):
-    """A member of a group (or, without a group, a reader of every partition)."""
+    """A member of a group (or, without a group, a reader of every partition). It sees committed records only."""
 
     async def start(self) -> None:
         """Connect; join the group."""
@@ -159,6 +159,29 @@ class Producer(Protocol):
         ...
 
 
+class Transactions(Producer, Protocol):
+    """A producer whose records are seen as a whole or never, by readers of committed records: by all of ours.
+
+    One process at a time holds its id. After any trouble it is thrown away: whoever opens the id
+    next fences it, and has what it left open aborted.
+    """
+
+    async def begin(self) -> None:
+        """Begin a transaction; what is posted from now on belongs to it."""
+        ...
+
+    async def commit(self, group: str, places: Mapping[Partition, Committed]) -> None:
+        """Wait for what was posted, then show it and write the group's places down, both or neither.
+
+        Raises ``Fenced`` where another holds the id, and ``Retryable`` where it is not known what became of it.
+        """
+        ...
+
+    async def abort(self) -> None:
+        """End the transaction; nobody sees what it wrote."""
+        ...
+
+
 class Log(Protocol):
     """A Kafka cluster, or what stands in for one."""
 
@@ -182,8 +205,18 @@ class Log(Protocol):
         """Return a started, idempotent producer."""
         ...
 
+    async def transactions(self, transactional_id: str, *, name: str, timeout_s: float | None = None) -> Transactions:
+        """Return the new holder of a transactional id: who held it is fenced, what it had open is aborted.
+
+        The log aborts a transaction that stays open for ``timeout_s`` (the group's session, if not given).
+        """
+        ...
+
     async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
-        """Return the records of ``[start, stop)`` that still exist; ``stop`` defaults to the end as it is now."""
+        """Return the committed records of ``[start, stop)`` that still exist; ``stop`` defaults to the end as it is.
+
+        Waits for transactions to end that are open before ``stop``.
+        """
         ...
 
     async def ends(self, topic: str) -> Mapping[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -15,11 +15,15 @@ from guidevane.log.kafka.admin import create, described
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
 from guidevane.log.kafka.producer import KafkaProducer
+from guidevane.log.kafka.transactions import KafkaTransactions, begun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.topics import TopicSpec
+
+# Past a marker that ends a transaction the position moves without a record, and nobody is told: ask again soon.
+_LOOK_MS = 10
 
 
 class KafkaLog:
@@ -27,7 +31,10 @@ class KafkaLog:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self._looker: AIOKafkaConsumer | None = None
+        # A reader of committed records is told that a topic ends where its first open transaction begins;
+        # what we ask for is its true end.
+        self._looker = _Looker(connection, "read_committed")
+        self._ends = _Looker(connection, "read_uncommitted")
         self._looking = asyncio.Lock()
 
     def consumer(
@@ -50,34 +57,47 @@ class KafkaLog:
 
     async def producer(self, *, name: str) -> KafkaProducer:
         """Return a started, idempotent producer that waits for every in-sync replica."""
-        client = AIOKafkaProducer(
-            **self.connection.options(),
-            client_id=name,
-            acks="all",
-            enable_idempotence=True,
-            compression_type=None if self.connection.compression == "none" else self.connection.compression,
-            linger_ms=0,
-            max_batch_size=1 << 20,
-            max_request_size=4 << 20,
-        )
+        client = AIOKafkaProducer(**self._producing(name))
         await started(client, self.connection)
         return KafkaProducer(client)
 
+    async def transactions(
+        self, transactional_id: str, *, name: str, timeout_s: float | None = None
+    ) -> KafkaTransactions:
+        """Return the new holder of a transactional id, once what its id had open is aborted."""
+        open_s = timeout_s if timeout_s is not None else self.connection.session_timeout_s
+        client = AIOKafkaProducer(
+            **self._producing(name), transactional_id=transactional_id, transaction_timeout_ms=int(open_s * 1000)
+        )
+        return await begun(client, transactional_id, self.connection)
+
+    def _producing(self, name: str) -> dict[str, Any]:
+        compression = self.connection.compression
+        return self.connection.options() | {
+            "client_id": name,
+            "acks": "all",
+            "enable_idempotence": True,
+            "compression_type": None if compression == "none" else compression,
+            "linger_ms": 0,
+            "max_batch_size": 1 << 20,
+            "max_request_size": 4 << 20,
+        }
+
     async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
-        """Return the records of ``[start, stop)`` that still exist."""
+        """Return the committed records of ``[start, stop)`` that still exist."""
         async with self._looking:
-            looker = await self._looker_ready()
+            ends, looker = await self._ends.ready(), await self._looker.ready()
             tp = TopicPartition(*partition)
             looker.assign([tp])
             try:
                 if stop is None:
-                    stop = (await looker.end_offsets([tp]))[tp]
-                first = (await looker.beginning_offsets([tp]))[tp]
+                    stop = (await ends.end_offsets([tp]))[tp]
+                first = (await ends.beginning_offsets([tp]))[tp]
                 looker.seek(tp, max(start, first))
                 found: list[Record] = []
-                # The position, not the last record, tells when to stop: compaction leaves gaps.
+                # The position, not the last record, tells when to stop: compaction and transactions leave gaps.
                 while await looker.position(tp) < stop:
-                    batch = await looker.getmany(tp, timeout_ms=1000)
+                    batch = await looker.getmany(tp, timeout_ms=_LOOK_MS)
                     found.extend(record_of(raw) for raw in batch.get(tp, ()) if raw.offset < stop)
             except KafkaError as broken:
                 raise Retryable(f"reading {partition.topic}/{partition.number}: {broken}") from broken
@@ -88,10 +108,10 @@ class KafkaLog:
     async def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end offset of each partition."""
         async with self._looking:
-            looker = await self._looker_ready()
+            asked = await self._ends.ready()
             try:
-                numbers = await partitions_of(looker, topic)
-                ends = await looker.end_offsets([TopicPartition(topic, n) for n in numbers])
+                numbers = await partitions_of(asked, topic)
+                ends = await asked.end_offsets([TopicPartition(topic, n) for n in numbers])
             except KafkaError as broken:
                 raise Retryable(f"asking for the end of {topic}: {broken}") from broken
             return {tp.partition: offset for tp, offset in ends.items()}
@@ -126,19 +146,33 @@ class KafkaLog:
             await admin.close()
 
     async def close(self) -> None:
-        """Let go of the connection that ``read`` and ``ends`` use."""
-        if self._looker is not None:
-            await self._looker.stop()
-            self._looker = None
+        """Let go of the connections that ``read`` and ``ends`` use."""
+        await self._looker.close()
+        await self._ends.close()
 
-    async def _looker_ready(self) -> AIOKafkaConsumer:
-        if self._looker is None:
-            looker = AIOKafkaConsumer(
+
+class _Looker:
+    """A client that belongs to no group, connected when it is first needed."""
+
+    def __init__(self, connection: Connection, isolation: str) -> None:
+        self.connection = connection
+        self.isolation = isolation
+        self._client: AIOKafkaConsumer | None = None
+
+    async def ready(self) -> AIOKafkaConsumer:
+        if self._client is None:
+            client = AIOKafkaConsumer(
                 **self.connection.options(),
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 fetch_max_wait_ms=50,
+                isolation_level=self.isolation,
             )
-            await started(looker, self.connection)
-            self._looker = looker
-        return self._looker
+            await started(client, self.connection)
+            self._client = client
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.stop()
+            self._client = None

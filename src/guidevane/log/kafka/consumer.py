@@ -54,6 +54,7 @@ class KafkaConsumer(Consumer):
         self.listener = listener
         self.from_start = True
         self._client: AIOKafkaConsumer | None = None
+        self._handed_out: dict[TopicPartition, int] = {}
 
     @property
     def client(self) -> AIOKafkaConsumer:
@@ -84,6 +85,8 @@ class KafkaConsumer(Consumer):
             fetch_max_wait_ms=_wait_ms(self.limits),
             fetch_max_bytes=self.limits.max_bytes,
             max_partition_fetch_bytes=min(self.limits.max_bytes, 2 << 20),
+            # Where nobody writes in transactions, this is the same as reading everything.
+            isolation_level="read_committed",
         )
         if self.group is not None:
             client.subscribe(list(self.topics), listener=_Ear(self.listener) if self.listener else None)
@@ -101,6 +104,8 @@ class KafkaConsumer(Consumer):
             found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self.limits.max_records)
         except KafkaError as broken:
             raise Retryable(f"fetching {', '.join(self.topics)}: {broken}") from broken
+        for tp, raws in found.items():
+            self._handed_out[tp] = raws[-1].offset + 1
         return {Partition(tp.topic, tp.partition): [record_of(raw) for raw in raws] for tp, raws in found.items()}
 
     def assignment(self) -> frozenset[Partition]:
@@ -150,8 +155,16 @@ class KafkaConsumer(Consumer):
 
     def ends_seen(self) -> Mapping[Partition, int]:
         """Return the end offset of each owned partition as the last fetch saw it: no request is made."""
-        seen = {Partition(tp.topic, tp.partition): self.client.highwater(tp) for tp in self.client.assignment()}
-        return {partition: end for partition, end in seen.items() if end is not None}
+        seen: dict[Partition, int] = {}
+        for tp in self.client.assignment():
+            end = self.client.highwater(tp)
+            if end is None:
+                continue
+            # Behind the last record stands the marker that ends its transaction: nobody is behind for that.
+            state = self.client._subscription.subscription.assignment.state_value(tp)  # noqa: SLF001
+            read_to_end = state.has_valid_position and state.position >= end
+            seen[Partition(tp.topic, tp.partition)] = self._handed_out.get(tp, end) if read_to_end else end
+        return seen
 
     async def close(self) -> None:
         """Leave the group at once (a static member keeps its place for the session's length)."""

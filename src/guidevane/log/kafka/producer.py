@@ -7,15 +7,25 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    InvalidTxnState,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+)
 
-from guidevane.errors import Reject, Retryable
+from guidevane.errors import Fenced, Reject, Retryable
 from guidevane.log import Message, Partition, Producer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
 
     from aiokafka import AIOKafkaProducer
+
+# An id that was taken over; a transaction that the coordinator ended for us; an id that it forgot.
+_HELD_BY_ANOTHER = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping)
 
 
 class KafkaProducer(Producer):
@@ -33,7 +43,7 @@ class KafkaProducer(Producer):
             try:
                 waiting = await self._enqueue(topic, partition, messages)
             except KafkaError as broken:
-                raise Retryable(f"sending to {topic}/{partition}: {broken!r}") from broken
+                raise told(broken, f"sending to {topic}/{partition}") from broken
         return _FirstOffset(waiting, f"{topic}/{partition}")
 
     async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
@@ -63,7 +73,7 @@ class KafkaProducer(Producer):
         except MessageSizeTooLargeError as large:
             raise Reject("too_large", f"a message of {len(message.value or b'')} bytes exceeds the limit") from large
         except KafkaError as broken:
-            raise Retryable(f"sending to {topic}: {broken!r}") from broken
+            raise told(broken, f"sending to {topic}") from broken
         return Partition(topic, sent.partition)
 
     async def close(self) -> None:
@@ -84,5 +94,12 @@ class _FirstOffset:
             for batch in self.batches[1:]:
                 yield from batch.__await__()
         except KafkaError as broken:
-            raise Retryable(f"sending to {self.where}: {broken!r}") from broken
+            raise told(broken, f"sending to {self.where}") from broken
         return int(first.offset)
+
+
+def told(broken: BaseException, doing: str) -> Fenced | Retryable:
+    """Return what we make of a producer's failure: another holds its transactional id, or it may work later."""
+    if isinstance(broken, _HELD_BY_ANOTHER):
+        return Fenced(f"{doing}: another holds the transactional id ({broken!r})")
+    return Retryable(f"{doing}: {broken!r}")

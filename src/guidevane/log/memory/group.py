@@ -1,114 +1,19 @@
-"""A log in memory, with the parts of Kafka that our promises lean on.
-
-Partitions, offsets, groups with rebalancing and notes, static members that come back, fetch
-limits, and retention of everything. It keeps the same contract suite as the real log
-(``tests/contract/test_log.py``); what it does not have is a network.
-"""
+"""Groups in memory: who reads which partition, and how far."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from guidevane.clock import SystemClock
-from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
-from guidevane.log import Committed, Consumer, Fetch, Listener, Message, Partition, Producer, Record
-from guidevane.log.murmur import murmur2
+from guidevane.errors import Fenced, Misconfigured
+from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from guidevane.clock import Clock
-    from guidevane.topics import TopicSpec
-
-
-class MemoryLog:
-    """A cluster of one process. Topics appear with ``partitions`` partitions when first named.
-
-    ``on_send`` is called before each append, so that a test can fail chosen ones.
-    """
-
-    def __init__(
-        self,
-        partitions: int = 1,
-        *,
-        clock: Clock | None = None,
-        on_send: Callable[[str, int, Sequence[Message]], None] | None = None,
-    ) -> None:
-        self.partitions = partitions
-        self.clock = clock or SystemClock()
-        self.on_send = on_send
-        self.topics: dict[str, list[list[Record]]] = {}
-        self.groups: dict[str, Group] = {}
-        self.arrived = asyncio.Condition()
-
-    def records(self, topic: str) -> list[Record]:
-        """Return everything on a topic, partition by partition: for looking at outputs."""
-        return list(itertools.chain.from_iterable(self.topic(topic)))
-
-    def topic(self, name: str) -> list[list[Record]]:
-        """Return a topic's partitions, made on first use."""
-        return self.topics.setdefault(name, [[] for _ in range(self.partitions)])
-
-    def consumer(
-        self,
-        topics: Sequence[str],
-        *,
-        group: str,
-        instance: str | None = None,
-        listener: Listener | None = None,
-        fetch: Fetch | None = None,
-    ) -> MemoryConsumer:
-        """Return a member of ``group``."""
-        members = self.groups.setdefault(group, Group(self))
-        return MemoryConsumer(self, tuple(topics), fetch or Fetch(), members, instance, listener)
-
-    def reader(self, topics: Sequence[str], *, from_start: bool = True, fetch: Fetch | None = None) -> MemoryConsumer:
-        """Return a consumer of every partition, outside any group."""
-        reader = MemoryConsumer(self, tuple(topics), fetch or Fetch(), None, None, None)
-        reader.from_start = from_start
-        return reader
-
-    async def producer(self, *, name: str) -> MemoryProducer:
-        """Return a producer; ``name`` is for people."""
-        del name
-        return MemoryProducer(self)
-
-    async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
-        """Return the records of ``[start, stop)``."""
-        return self.topic(partition.topic)[partition.number][start:stop]
-
-    async def ends(self, topic: str) -> Mapping[int, int]:
-        """Return the end offset of each partition."""
-        return {number: len(records) for number, records in enumerate(self.topic(topic))}
-
-    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
-        """Create the topics that do not exist."""
-        for spec in specs:
-            have = self.topics.setdefault(spec.name, [[] for _ in range(spec.partitions)])
-            if len(have) != spec.partitions:
-                raise Misconfigured(
-                    f"topic {spec.name} has {len(have)} partitions, the pipeline wants {spec.partitions}: "
-                    "recreate the topic, or declare the pipeline with the partitions that exist"
-                )
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-    async def append(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
-        """Append and wake every fetch that waits; return the first offset."""
-        if self.on_send is not None:
-            self.on_send(topic, partition, messages)
-        records = self.topic(topic)[partition]
-        base, now = len(records), self.clock.now_us()
-        records.extend(
-            Record(topic, partition, base + i, m.key, m.value, m.headers, now) for i, m in enumerate(messages)
-        )
-        async with self.arrived:
-            self.arrived.notify_all()
-        return base
+    from guidevane.log.memory.cluster import MemoryLog
+    from guidevane.log.memory.partition import MemoryPartition
 
 
 class Group:
@@ -218,9 +123,9 @@ class MemoryConsumer(Consumer):
         return self._take()
 
     def _waiting(self) -> bool:
-        return any(len(self._log_of(p)) > self.positions[p] for p in self.owned - self.paused)
+        return any(self._log_of(p).stable > self.positions[p] for p in self.owned - self.paused)
 
-    def _log_of(self, partition: Partition) -> list[Record]:
+    def _log_of(self, partition: Partition) -> MemoryPartition:
         return self.log.topic(partition.topic)[partition.number]
 
     def _take(self) -> dict[Partition, Sequence[Record]]:
@@ -232,16 +137,20 @@ class MemoryConsumer(Consumer):
         for partition in ready[self._turn % len(ready) :] + ready[: self._turn % len(ready)] if ready else []:
             start = self.positions[partition]
             records: list[Record] = []
-            for record in self._log_of(partition)[start : start + room]:
+            held, end = self._log_of(partition), start
+            for record in held.committed(start):
                 size = len(record.value or b"") + len(record.key or b"")
                 # One record always passes, however large: otherwise it would block its partition.
-                if size > space and (records or found):
+                if len(records) == room or (size > space and (records or found)):
                     break
                 space -= size
                 records.append(record)
+                end = record.offset + 1
+            else:
+                end = max(start, held.stable)
+            self.positions[partition] = end
             if records:
                 found[partition] = records
-                self.positions[partition] = start + len(records)
                 room -= len(records)
             if room <= 0 or space <= 0:
                 break
@@ -281,43 +190,10 @@ class MemoryConsumer(Consumer):
 
     def ends_seen(self) -> Mapping[Partition, int]:
         """Return the end offset of each owned partition."""
-        return {partition: len(self._log_of(partition)) for partition in self.owned}
+        return {partition: self._log_of(partition).last_seen() for partition in self.owned}
 
     async def close(self) -> None:
         """Leave the group."""
         if self.group is not None:
             await self.group.leave(self)
         self.owned = frozenset()
-
-
-class MemoryProducer(Producer):
-    """Writes to a :class:`MemoryLog`."""
-
-    def __init__(self, log: MemoryLog) -> None:
-        self.log = log
-        self._broken: set[Partition] = set()
-
-    async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
-        """Append all messages in order; what is returned gives the first one's offset."""
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        # As with Kafka's idempotent producer: what comes behind a batch that failed finds the
-        # sequence broken, and is refused, for otherwise it would overtake.
-        where = Partition(topic, partition)
-        if where in self._broken:
-            raise Retryable(f"an earlier batch for {topic}/{partition} failed")
-        try:
-            done.set_result(await self.log.append(topic, partition, messages))
-        except GuidevaneError as failed:
-            self._broken.add(where)
-            done.set_exception(failed)
-        return done
-
-    async def send_keyed(self, topic: str, message: Message) -> Partition:
-        """Append one message to the partition of its key; one without a key goes to partition 0."""
-        count = len(self.log.topic(topic))
-        number = (murmur2(message.key) & 0x7FFFFFFF) % count if message.key is not None else 0
-        await self.log.append(topic, number, [message])
-        return Partition(topic, number)
-
-    async def close(self) -> None:
-        """Nothing is buffered."""
