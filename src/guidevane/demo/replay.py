@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from guidevane.clock import Clock
-    from guidevane.demo.ledger import Ledger
+    from guidevane.ledger import Ledger
     from guidevane.log import Producer
     from guidevane.pipeline import Pipeline
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guidevane.demo.ledger import percentiles
+from guidevane.ledger import percentiles
 
 if TYPE_CHECKING:
-    from guidevane.demo.ledger import Ledger
     from guidevane.demo.watch import Watch
+    from guidevane.ledger import Ledger
     from guidevane.slo import Latency
 
 HOT = ("ingest", "preprocess", "inference", "postprocess")

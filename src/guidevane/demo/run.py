@@ -15,12 +15,12 @@ from rich.live import Live
 from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
 from guidevane.codec import Codec
-from guidevane.demo.ledger import Ledger
 from guidevane.demo.replay import Replay, Source, poisson
 from guidevane.demo.report import report
 from guidevane.demo.screen import screen
 from guidevane.demo.watch import Watch
 from guidevane.errors import Misconfigured
+from guidevane.ledger import Ledger
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.settling import settled
 from guidevane.log.kafka import Connection, KafkaLog

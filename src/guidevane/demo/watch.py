@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
-    from guidevane.demo.ledger import Ledger
+    from guidevane.ledger import Ledger
     from guidevane.log import Log, Record
     from guidevane.pipeline import Pipeline
 

@@ -19,10 +19,18 @@ _PERCENTILES = {"p50": 50.0, "p99": 99.0, "p999": 99.9}
 
 @dataclass(slots=True)
 class Entry:
-    """One event: when it was due, its truth, and what came back."""
+    """One event: when it was due, its truth, and what came back.
+
+    ``partition`` and ``offset`` are where Kafka said that it lies, ``None`` for as long as it has not;
+    ``expects`` is the cause for which it must die, empty where it must be decided.
+    """
 
     due_us: int
-    label: float
+    label: float = 0.0
+    key: bytes | None = None
+    expects: str = ""
+    partition: int | None = None
+    offset: int | None = None
     decided_us: int | None = None
     content: int | None = None
     positive: bool | None = None
@@ -47,10 +55,18 @@ class Ledger:
     conflicting: int = 0
     unknown: int = 0
 
-    def sent(self, event_id: str, *, due_us: int, label: float) -> None:
-        """Kafka acknowledged an event."""
-        self.entries[event_id] = Entry(due_us, label)
+    def sent(
+        self, event_id: str, *, due_us: int, label: float = 0.0, key: bytes | None = None, expects: str = ""
+    ) -> None:
+        """An event is on its way to Kafka."""
+        self.entries[event_id] = Entry(due_us, label, key, expects)
         self.waiting += 1
+
+    def acknowledged(self, event_id: str, partition: int, offset: int) -> None:
+        """Kafka has it, at this place; of an event that was sent twice, the first place counts."""
+        entry = self.entries[event_id]
+        if entry.offset is None:
+            entry.partition, entry.offset = partition, offset
 
     def decided(self, event_id: str, content: bytes, *, at_us: int, positive: bool, outcome: str) -> None:
         """A decision was read; the first one counts."""

@@ -1,0 +1,1 @@
+"""The drill: faults under load on the real platform, judged by a ledger kept outside Kafka."""

@@ -1,0 +1,65 @@
+"""The oracle of the commits: a group's place never goes back, and never runs ahead of the answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from guidevane.ledger.finding import Finding, Oracle
+from guidevane.ledger.held import id_of, origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from guidevane.ledger.held import Commit, Held
+    from guidevane.log import Record
+
+_Answers = dict[tuple[str, int, int | None], int]
+
+
+def wrong(held: Held) -> Iterator[Finding]:
+    """Tell of each commit that should not have been."""
+    seen: dict[tuple[str, str, int], list[Commit]] = defaultdict(list)
+    for commit in held.commits:
+        seen[commit.group, commit.topic, commit.partition].append(commit)
+    answers = _answers(held)
+    inputs: dict[tuple[str, int], list[Record]] = defaultdict(list)
+    for topic in {commit.topic for commit in held.commits}:
+        for record in held.records.get(topic, ()):
+            inputs[topic, record.partition].append(record)
+    for (_, topic, number), looks in seen.items():
+        yield from _of_one(looks, inputs[topic, number], answers, held)
+
+
+def _of_one(looks: Sequence[Commit], records: Sequence[Record], answers: _Answers, held: Held) -> Iterator[Finding]:
+    reached, index = -1, 0
+    for look in looks:
+        where = f"{look.group} in {look.topic}/{look.partition}"
+        if look.offset < reached:
+            yield Finding(Oracle.COMMIT, "", f"{where} went back from {reached} to {look.offset}")
+        reached = max(reached, look.offset)
+        while index < len(records) and records[index].offset < look.offset:
+            record = records[index]
+            if not _answered(record, look.ends, answers, held):
+                yield Finding(Oracle.COMMIT, id_of(record), f"{where} was {look.offset}, {record.offset} unanswered")
+            index += 1
+
+
+def _answered(record: Record, ends: Mapping[str, int], answers: _Answers, held: Held) -> bool:
+    origin = record.offset if record.topic == held.topics.events else origin_of(record)
+    for topic, end in ends.items():
+        at = answers.get((topic, record.partition, origin))
+        if at is not None and at < end:
+            return True
+    # An event that was sent twice is answered where it was sent first, and nothing more is written.
+    place = held.places.get(id_of(record))
+    return record.topic == held.topics.events and place is not None and place != (record.partition, record.offset)
+
+
+def _answers(held: Held) -> _Answers:
+    """Return where each origin is answered first, by topic and partition."""
+    found: _Answers = {}
+    for topic in (*held.inside, held.topics.decisions, held.topics.dlq):
+        for record in held.records[topic]:
+            found.setdefault((topic, record.partition, origin_of(record)), record.offset)
+    return found
