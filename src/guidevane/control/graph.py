@@ -178,7 +178,7 @@ class Graph:
                 column[edges[0]] = min(bounds[chosen] + width / 2, 1 - 1e-12)
             columns.append(column)
             weights.append(weight)
-        return np.array(columns).T.reshape(len(self.edges), -1), np.array(weights)
+        return np.array(columns).T.reshape(len(self.edges), len(columns)), np.array(weights)
 
     def rest_s(self, latencies_s: Sequence[float]) -> tuple[float, ...]:
         """Return, per stage, the least time from starting there to the event's end, at the given latency of each stage.

@@ -72,6 +72,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     head, size = 0, replicas
     taken = np.empty(n, np.int32)
     took = out = late = leaving = change = i = 0
+    start = 0.0
     while True:
         if i < n:
             start = max(free[head & mask], times[i]) if size > 0 else np.inf

@@ -54,6 +54,7 @@ def test_a_stage_may_be_written_in_any_of_the_documented_ways(stage):
 def test_what_a_graph_leaves_open_has_the_documented_default():
     graph = read_graph({"stages": {"b": {"latency_ms": TABLE}, "a": {"latency_ms": 7}}, "edges": [["a", "b"]]})
 
+    assert read_graph({"stages": stages("a")}).visits == (1.0,)
     assert graph.names == ("a", "b")
     assert graph.hop_s == 0.004
     assert graph.stages[0].hardware[0].profile.points == ((1, 0.007),)
