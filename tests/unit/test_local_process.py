@@ -168,6 +168,11 @@ def test_free_ports_are_distinct_and_free(count: int) -> None:
     assert all(is_free(port) for port in ports)
 
 
+def test_a_port_is_given_once_however_late_its_server_binds_it() -> None:
+    given = [port for _ in range(100) for port in free_ports(10)]
+    assert len(set(given)) == len(given)
+
+
 def test_a_port_with_a_listener_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not is_free(server.getsockname()[1])
