@@ -11,6 +11,8 @@ from contextlib import ExitStack
 # connections: a port chosen here cannot be taken by a client between the choice and the server's bind.
 _FIRST, _LAST = 20_000, 31_999
 _TRIES = 200
+# Not the shared generator: who seeds that one, in two processes alike, would draw the same ports in both.
+_draws = random.SystemRandom()
 # What was given out last may not be bound yet: who draws again, for the next server, must not draw it.
 _given: deque[int] = deque(maxlen=1024)
 
@@ -28,7 +30,7 @@ def free_ports(count: int) -> list[int]:
         for _ in range(_TRIES):
             if len(drawn) == count:
                 break
-            candidate = random.randint(_FIRST, _LAST)
+            candidate = _draws.randint(_FIRST, _LAST)
             if candidate in _given:
                 continue
             holder = held.enter_context(socket.socket())
