@@ -10,8 +10,10 @@ SECONDS ?= 60
 ROOMS ?= fused
 REPORT ?= reports/demo.json
 DATA ?= ../shared/data
+BENCH ?=
+PEERS := bytewax faststream faust quix
 
-.PHONY: help setup demo test check test-all docs lock bench-stream models clean
+.PHONY: help setup demo test check test-all docs lock peers bench-stream models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -50,9 +52,21 @@ docs: $(STAMP) ## write again what is made from code
 lock: ## resolve requirements/ again, within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 		--extra local --extra train --group dev pyproject.toml -o requirements/dev.txt
+	for peer in $(PEERS); do $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
+		--no-emit-index-url requirements/peers/$$peer.in -o requirements/peers/$$peer.txt; done
 
-bench-stream: $(STAMP) ## rate and latency of the whole pipeline on this machine, fused and apart
-	$(BIN)/python -m loadtests.stream
+peers: $(PEERS:%=.guidevane/peers/%/.made) ## environments for those that bench-stream compares with, one each
+
+# The models' libraries are the project's own, found after the peer's: everybody computes with the same torch.
+.guidevane/peers/%/.made: requirements/peers/%.txt | $(STAMP)
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(@D)
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/models.pth"
+	touch $@
+
+bench-stream: $(STAMP) peers ## the platform against a bare loop, a relay and its peers (BENCH="--only fused,bare --rounds 1")
+	$(BIN)/python -m loadtests.stream $(BENCH)
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

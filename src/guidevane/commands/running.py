@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 RoomsOption = Annotated[
     str, typer.Option("--rooms", help="fused: the hot path in one process; apart: each room in its own.")
 ]
+WithoutOption = Annotated[
+    list[str], typer.Option("--without", help="monitors, controller or admin: a room that shall not run; repeatable.")
+]
 
 
 def up(
@@ -30,6 +33,7 @@ def up(
     *,
     state_dir: StateDir = STATE_DIR,
     rooms: RoomsOption = "fused",
+    without: WithoutOption = [],  # noqa: B006 - typer reads it once and changes nothing
 ) -> None:
     """Run a pipeline on this machine: Kafka, Ray, all rooms; until Ctrl-C, or `guidevane down`."""
     from rich.console import Console
@@ -41,7 +45,8 @@ def up(
 
     async def work() -> None:
         with Bars(console) as bars:
-            async with Platform(pipeline, state_dir=state_dir, rooms=_rooms(rooms), progress=bars.tell) as platform:
+            asked = Platform(pipeline, state_dir=state_dir, rooms=_rooms(rooms), without=without, progress=bars.tell)
+            async with asked as platform:
                 bars.stop()
                 _announce(platform, console)
                 try:

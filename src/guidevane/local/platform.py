@@ -21,7 +21,7 @@ from guidevane.local.supervisor import Change, Child, State, Supervisor
 from guidevane.local.warm import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -34,13 +34,18 @@ _READY_WITHIN_S = 240.0
 _BESIDE_NICENESS = 10
 
 
-def rooms_of(rooms: Rooms) -> tuple[str, ...]:
+def rooms_of(rooms: Rooms, without: Collection[str] = ()) -> tuple[str, ...]:
     """Return the processes that run, in the order in which they are stopped: who takes events in goes first.
 
-    >>> rooms_of("fused")
-    ('fused', 'monitors', 'controller', 'admin')
+    ``without`` names rooms beside the way that shall not run. Raises ``Misconfigured`` for any other name.
+
+    >>> rooms_of("fused", without=["monitors"])
+    ('fused', 'controller', 'admin')
     """
-    return (("fused",) if rooms == "fused" else _HOT) + _BESIDE
+    for name in without:
+        if name not in _BESIDE:
+            raise Misconfigured(f"no pipeline runs without '{name}' → {', '.join(_BESIDE)} can be left out")
+    return (("fused",) if rooms == "fused" else _HOT) + tuple(name for name in _BESIDE if name not in without)
 
 
 @dataclass(slots=True)
@@ -61,12 +66,21 @@ class Platform:
     Everything that it starts dies with it, even by ``kill -9``; its data stay in ``state_dir``.
     """
 
-    def __init__(self, reference: str, *, state_dir: Path, rooms: Rooms = "fused", progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        reference: str,
+        *,
+        state_dir: Path,
+        rooms: Rooms = "fused",
+        without: Collection[str] = (),
+        progress: Progress = silent,
+    ) -> None:
         # Loaded before anything starts: a mistake in it must not cost a minute.
         self.reference = full_reference(reference)
         self.pipeline = load_pipeline(reference)
         self.state_dir = state_dir.resolve()
         self.rooms: Rooms = rooms
+        self.names = rooms_of(rooms, without)
         self._progress = progress
         self._given = _Given()
         self._open = AsyncExitStack()
@@ -136,7 +150,7 @@ class Platform:
         ray_env = ray.env() if ray is not None else {}
         dashboard = ray.dashboard if ray is not None else self._given.ray_dashboard
         # Rooms wait for Kafka and Ray by themselves, and import what they need meanwhile.
-        names = rooms_of(self.rooms)
+        names = self.names
         ports = dict(zip((*names, "http", "admin http"), free_ports(len(names) + 2), strict=True))
         shared = {
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap,

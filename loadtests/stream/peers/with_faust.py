@@ -1,0 +1,57 @@
+"""Faust: an agent that takes events in batches, and a topic that it sends to.
+
+Batches as its guide to streams has them (``take_events(max, within)``: the events keep their keys and partitions);
+every answer's delivery is awaited before the batch is acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from typing import Any
+
+import faust
+
+from loadtests.stream.work import Work
+
+
+def main() -> None:
+    """Run until told to stop."""
+    # The rest of the command line is Faust's own.
+    events, decisions = sys.argv[1:3]
+    del sys.argv[1:3]
+    work = Work()
+    app = faust.App(
+        f"{events}.group",
+        broker=f"kafka://{os.environ['KAFKA_BOOTSTRAP_SERVERS']}",
+        datadir=tempfile.mkdtemp(prefix="faust-"),
+        topic_partitions=12,
+        topic_disable_leader=True,
+        producer_acks=-1,
+        producer_linger=0.005,
+        producer_max_batch_size=1 << 20,
+        consumer_auto_offset_reset="earliest",
+        broker_max_poll_records=512,
+        stream_buffer_maxsize=4096,
+        web_enabled=False,
+    )
+    raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    source, sink = app.topic(events, **raw), app.topic(decisions, **raw)
+
+    @app.agent(source)
+    async def decide(stream: Any) -> None:
+        async for batch in stream.take_events(512, within=0.01):
+            answers = work([event.value for event in batch])
+            sent = [
+                await sink.send(key=event.key, value=decided.value, partition=event.message.partition)
+                for event, decided in zip(batch, answers, strict=True)
+            ]
+            await asyncio.gather(*sent)
+
+    app.main()
+
+
+if __name__ == "__main__":
+    main()
