@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -17,6 +17,9 @@ from guidevane.slo import Latency
 from guidevane.topics import DEFAULT_PARTITIONS, Topics
 from guidevane.word import Mistake, nearest, word
 
+Mode = Literal["effective", "transactional"]
+"""How outcomes become visible: at once, where the first counts; or in Kafka transactions, where there is no second."""
+
 
 @word
 class Pipeline:
@@ -25,6 +28,8 @@ class Pipeline:
     ``features`` run in order over the columns of a micro-batch. ``models`` is the folder that
     ``models:/NAME@ALIAS`` is looked up in. ``partitions`` holds for every topic of the pipeline;
     numbers with many divisors (12, 24, 48, 60) leave the controller free to choose consumers.
+    ``delivery`` is ``effective``, or ``transactional``: outcomes, dead letters and offsets are then seen
+    together or never by readers of committed records, at the price of some latency (``docs/decisions/0005``).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
@@ -36,6 +41,7 @@ class Pipeline:
     monitors: Annotated[Sequence[Any], AfterValidator(tuple)] = ()
     models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_PARTITIONS
+    delivery: Mode = "effective"
 
     @cached_property
     def topics(self) -> Topics:

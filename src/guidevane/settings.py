@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -37,6 +37,8 @@ class RoomSettings(BaseSettings):
     metrics_port: int = 0
     session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
     fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] = 0.020
+    delivery: Literal["effective", "transactional"] | None = None
+    transact_every_s: Annotated[float, Field(ge=0, le=5)] = 0.1
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_level: str = "INFO"

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from guidevane.local.platform import Platform, Rooms
+    from guidevane.pipeline import Mode
 
 RoomsOption = Annotated[
     str, typer.Option("--rooms", help="fused: the hot path in one process; apart: each room in its own.")
 ]
 WithoutOption = Annotated[
     list[str], typer.Option("--without", help="monitors, controller or admin: a room that shall not run; repeatable.")
+]
+DeliveryOption = Annotated[
+    str | None,
+    typer.Option("--delivery", help="effective or transactional, whatever the pipeline declares."),
 ]
 
 
@@ -34,6 +39,7 @@ def up(
     state_dir: StateDir = STATE_DIR,
     rooms: RoomsOption = "fused",
     without: WithoutOption = [],  # noqa: B006 - typer reads it once and changes nothing
+    delivery: DeliveryOption = None,
 ) -> None:
     """Run a pipeline on this machine: Kafka, Ray, all rooms; until Ctrl-C, or `guidevane down`."""
     from rich.console import Console
@@ -42,10 +48,18 @@ def up(
     from guidevane.local.platform import Platform
 
     console = Console(stderr=True)
+    mode = _delivery(delivery)
 
     async def work() -> None:
         with Bars(console) as bars:
-            asked = Platform(pipeline, state_dir=state_dir, rooms=_rooms(rooms), without=without, progress=bars.tell)
+            asked = Platform(
+                pipeline,
+                state_dir=state_dir,
+                rooms=_rooms(rooms),
+                without=without,
+                delivery=mode,
+                progress=bars.tell,
+            )
             async with asked as platform:
                 bars.stop()
                 _announce(platform, console)
@@ -72,6 +86,7 @@ def demo(
     seconds: Annotated[float, typer.Option(min=1.0, help="For how long.")] = 60.0,
     report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
     rooms: RoomsOption = "fused",
+    delivery: DeliveryOption = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where to keep data and logs. Default: a new folder, removed after a good run.")
     ] = None,
@@ -90,13 +105,16 @@ def demo(
 
     started_s = SystemClock().monotonic_s()
     console = Console(stderr=True)
+    mode = _delivery(delivery)
     wanted = Demo(pipeline=pipeline, rate_per_s=rate, seconds=seconds, seed=seed)
     made: dict[str, Any] = {}
     folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
 
     async def work() -> None:
         with Bars(console) as bars:
-            async with Platform(pipeline, state_dir=folder, rooms=_rooms(rooms), progress=bars.tell) as platform:
+            async with Platform(
+                pipeline, state_dir=folder, rooms=_rooms(rooms), delivery=mode, progress=bars.tell
+            ) as platform:
                 bars.stop()
                 _announce(platform, console)
                 keeping = asyncio.create_task(platform.watch())
@@ -137,7 +155,7 @@ def demo(
 
 def _announce(platform: Platform, console: Console) -> None:
     ends, name = platform.endpoints, platform.pipeline.name
-    console.print(f"[b]{name}[/b] is up, rooms {platform.rooms}; Ctrl-C ends it")
+    console.print(f"[b]{name}[/b] is up, rooms {platform.rooms}, delivery {platform.delivery}; Ctrl-C ends it")
     console.print(f"  events      Kafka {ends.kafka}, topic {platform.pipeline.topics.events}")
     console.print(f"  over HTTP   POST {ends.ingest}/v1/pipelines/{name}/events")
     console.print(f"  console     {ends.admin}")
@@ -152,6 +170,18 @@ def _rooms(given: str) -> Rooms:
     if given == "fused":
         return "fused"
     raise Misconfigured(f"--rooms {given}: write apart or fused")
+
+
+def _delivery(given: str | None) -> Mode | None:
+    from guidevane.errors import Misconfigured
+
+    if given is None:
+        return None
+    if given == "effective":
+        return "effective"
+    if given == "transactional":
+        return "transactional"
+    raise Misconfigured(f"--delivery {given}: write effective or transactional")
 
 
 def _until_told(work: Coroutine[Any, Any, None]) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from guidevane.pipeline import Mode
+
 Rooms = Literal["apart", "fused"]
 V = TypeVar("V")
 
@@ -73,6 +75,7 @@ class Platform:
         state_dir: Path,
         rooms: Rooms = "fused",
         without: Collection[str] = (),
+        delivery: Mode | None = None,
         progress: Progress = silent,
     ) -> None:
         # Loaded before anything starts: a mistake in it must not cost a minute.
@@ -81,6 +84,7 @@ class Platform:
         self.state_dir = state_dir.resolve()
         self.rooms: Rooms = rooms
         self.names = rooms_of(rooms, without)
+        self.delivery: Mode | str = delivery or os.environ.get("GUIDEVANE_DELIVERY") or self.pipeline.delivery
         self._progress = progress
         self._given = _Given()
         self._open = AsyncExitStack()
@@ -156,6 +160,7 @@ class Platform:
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
             "GUIDEVANE_PIPELINE": self.reference,
             "GUIDEVANE_RAY_DASHBOARD": dashboard,
+            "GUIDEVANE_DELIVERY": self.delivery,
             "GUIDEVANE_HTTP_PORT": str(ports["http"]),
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
             # Replicas beyond the cores would only take them from each other.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
     from guidevane.clock import Clock
-    from guidevane.log import Producer
+    from guidevane.runtime.delivery import Outbox
     from guidevane.runtime.fence import Fence
     from guidevane.runtime.takeover import Ownership
     from guidevane.telemetry.metrics import Metrics
@@ -60,13 +60,14 @@ class Route:
     tracer: Tracer
     turns: Sequence[asyncio.Semaphore]
 
-    async def carry(self, flight: Flight, producer: Producer, owned: dict[Partition, Ownership]) -> None:
+    async def carry(self, flight: Flight, outbox: Outbox, owned: dict[Partition, Ownership]) -> None:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
         try:
             async with asyncio.TaskGroup() as waiting:
                 records = flight.records
                 for index in range(len(self.stages)):
-                    records = await self._pass(index, records, flight, producer, owned, waiting)
+                    records = await self._pass(index, records, flight, outbox, owned, waiting)
+                await outbox.seal()
         except BaseExceptionGroup as several:
             # Whichever it was, the worker starts over: the first says enough.
             raise several.exceptions[0] from None
@@ -76,7 +77,7 @@ class Route:
         index: int,
         records: Sequence[Record],
         flight: Flight,
-        producer: Producer,
+        outbox: Outbox,
         owned: dict[Partition, Ownership],
         waiting: asyncio.TaskGroup,
     ) -> list[Record]:
@@ -111,7 +112,7 @@ class Route:
                 if (before := known[r.partition].outputs.get(origins[i])) is not None:
                     onward[i] = before
         posted = [
-            _Posted(topic, number, len(messages), await producer.post(topic, number, messages))
+            _Posted(topic, number, len(messages), await outbox.post(topic, number, messages))
             for topic, by_partition in ((stage.output, sent), (self.dlq, letters))
             for number, messages in by_partition.items()
         ]

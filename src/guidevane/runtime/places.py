@@ -20,8 +20,11 @@ class Place:
     outputs: dict[str, int] = field(default_factory=dict)
 
     def advance(self, offset: int, outputs: dict[str, int]) -> None:
-        """Everything before ``offset`` is answered, with outputs acknowledged up to ``outputs``."""
-        self.offset = offset
+        """Everything before ``offset`` is answered, with outputs acknowledged up to ``outputs``.
+
+        A place never goes back: a transaction may be ahead of the flights in it, which land one by one.
+        """
+        self.offset = max(offset, self.offset)
         for topic, end in outputs.items():
             self.outputs[topic] = max(end, self.outputs.get(topic, 0))
 

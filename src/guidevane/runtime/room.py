@@ -79,7 +79,9 @@ class Room(Generic[S_co]):
                 fetch=Fetch(wait_s=settings.fetch_wait_s),
                 max_records=settings.max_in_flight_records,
                 session_s=settings.session_timeout_s,
+                transact_every_s=settings.transact_every_s,
             ),
+            mode=settings.delivery or self.pipeline.delivery,
         )
 
 

@@ -56,8 +56,9 @@ async def take_over(
         owned[partition] = Ownership(place, place.offset, [])
         for stage in stages:
             start = noted.get(stage.output, 0)
-            keep = max(0, start - stage.recall_records)
-            written = await _since(log, Partition(stage.output, number), keep, ends[stage.output])
+            written = await _recalled(
+                log, Partition(stage.output, number), start, ends[stage.output], stage.recall_records
+            )
             if stage.recall is not None:
                 stage.recall(number, written[-stage.recall_records :] if stage.recall_records else written)
             owned[partition].answered.append(
@@ -77,3 +78,19 @@ async def take_over(
 async def _since(log: Log, partition: Partition, start: int, ends: Mapping[int, int]) -> Sequence[Record]:
     end = ends.get(partition.number, 0)
     return await log.read(partition, start, end) if start < end else []
+
+
+async def _recalled(
+    log: Log, partition: Partition, start: int, ends: Mapping[int, int], count: int
+) -> Sequence[Record]:
+    """Return what stands from ``start`` on, and before it until there are ``count`` records, if there are so many.
+
+    Offsets do not count records: transactions and compaction leave gaps.
+    """
+    span = count
+    while True:
+        keep = max(0, start - span)
+        written = await _since(log, partition, keep, ends)
+        if keep == 0 or len(written) >= count:
+            return written
+        span *= 2

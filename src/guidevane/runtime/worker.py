@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
 from guidevane.log import Fetch, Partition, Record
+from guidevane.runtime.effective import Effective
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Flight, Route
 from guidevane.runtime.pacing import Pacing, weight_bytes
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.takeover import Ownership, take_over
+from guidevane.runtime.transactional import Transactional
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.clock import Clock
-    from guidevane.log import Consumer, Log, Producer
+    from guidevane.log import Consumer, Log
+    from guidevane.pipeline import Mode
+    from guidevane.runtime.delivery import Delivery
     from guidevane.runtime.stage import Stage
     from guidevane.telemetry.health import Health
     from guidevane.telemetry.metrics import Metrics
@@ -49,6 +53,7 @@ class Limits:
     max_records: int = 8192
     max_bytes: int = 64 << 20
     commit_every_s: float = 0.5
+    transact_every_s: float = 0.1
     drain_s: float = 8.0
     session_s: float = 10.0
     poll_s: float = 0.25
@@ -71,6 +76,7 @@ class Worker:
         health: Health,
         tracer: Tracer | None = None,
         limits: Limits | None = None,
+        mode: Mode = "effective",
     ) -> None:
         for stage, following in itertools.pairwise(stages):
             if stage.output != following.input:
@@ -83,13 +89,14 @@ class Worker:
         self.metrics = metrics
         self.health = health
         self.limits = limits or Limits()
+        self.mode: Mode = mode
         self.fetch_settings = self.limits.fetch
         self.fence = Fence(clock, self.limits.session_s)
         turns = [asyncio.Semaphore(stage.concurrency) for stage in stages]
         self.route = Route(stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns)
         self.pacing = Pacing(self.limits.max_records, self.limits.max_bytes)
         self._consumer: Consumer | None = None
-        self._producer: Producer | None = None
+        self._delivery: Delivery | None = None
         self._owned: dict[Partition, Ownership] = {}
         self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
         self._dirty: set[Partition] = set()
@@ -127,8 +134,7 @@ class Worker:
         self._generation = 0
         self._joined.clear()
         self.fence.reset()
-        producer = await self.log.producer(name=self.instance)
-        self._producer = producer
+        delivery = self._delivery = await self._delivered()
         consumer = self.log.consumer(
             [self.stages[0].input],
             group=self.group,
@@ -139,19 +145,33 @@ class Worker:
         try:
             await consumer.start()
             self._consumer = consumer
-            await self._loop(consumer, producer, stop)
+            await self._loop(consumer, delivery, stop)
             self.health.ready(False, "draining")
-            await self._settle(consumer, self.limits.drain_s)
+            await self._settle(consumer, delivery, self.limits.drain_s)
         finally:
             self._consumer = None
             await self._abandon()
             # A cluster that is gone must not keep us from starting over.
-            for close in (consumer.close, producer.close):
+            for close in (consumer.close, delivery.close):
                 with suppress(GuidevaneError, TimeoutError, asyncio.InvalidStateError):
                     async with asyncio.timeout(5.0):
                         await close()
 
-    async def _loop(self, consumer: Consumer, producer: Producer, stop: asyncio.Event) -> None:
+    async def _delivered(self) -> Delivery:
+        if self.mode == "transactional":
+            return Transactional(
+                self.log,
+                group=self.group,
+                instance=self.instance,
+                clock=self.clock,
+                fence=self.fence,
+                metrics=self.metrics,
+                every_s=self.limits.transact_every_s,
+                timeout_s=self.limits.session_s,
+            )
+        return Effective(await self.log.producer(name=self.instance), clock=self.clock, metrics=self.metrics)
+
+    async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()
         paused: list[Partition] = []
         while not stop.is_set():
@@ -160,7 +180,7 @@ class Worker:
             self._land()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
                 self._measure_lag(consumer)
-                await self._commit(consumer)
+                await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
             if self.pacing.full and not paused:
                 paused = sorted(consumer.assignment())
@@ -183,18 +203,20 @@ class Worker:
             generation = self._generation
             found = await consumer.fetch(timeout_s=self.limits.poll_s)
             if generation == self._generation:
-                await self._take_over(consumer)
+                await self._take_over(consumer, delivery)
             if generation == self._generation:
-                self._launch(found, producer)
+                self._launch(found, delivery)
             else:
                 await self._rewind(consumer, found)
 
-    async def _take_over(self, consumer: Consumer) -> None:
+    async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
         new = sorted(consumer.assignment() - self._owned.keys())
         if new:
             started_s = self.clock.monotonic_s()
             generation = self._generation
+            # First who may write, then what was written: in this order nobody can come between.
+            await delivery.own(new)
             places = {partition: await consumer.committed(partition) for partition in new}
             owned = await take_over(self.log, self.stages, self.route.dlq, places)
             if generation != self._generation:
@@ -213,7 +235,7 @@ class Worker:
             if partition in consumer.assignment():
                 consumer.seek(partition, place.offset if place is not None else 0)
 
-    def _launch(self, found: Mapping[Partition, Sequence[Record]], producer: Producer) -> None:
+    def _launch(self, found: Mapping[Partition, Sequence[Record]], delivery: Delivery) -> None:
         records: list[Record] = []
         ends: dict[Partition, int] = {}
         for partition, batch in found.items():
@@ -235,7 +257,8 @@ class Worker:
         self.pacing.enter(len(records), flight.bytes)
         self.metrics.gauge(names.IN_FLIGHT_RECORDS, self.pacing.records)
         self.metrics.gauge(names.IN_FLIGHT_BYTES, self.pacing.bytes)
-        self._flying.append((flight, asyncio.create_task(self.route.carry(flight, producer, self._owned))))
+        outbox = delivery.outbox(ends, {partition: self._owned[partition].place for partition in ends})
+        self._flying.append((flight, asyncio.create_task(self.route.carry(flight, outbox, self._owned))))
 
     def _land(self) -> None:
         """Note what is answered: only ever the oldest flights, so that places are contiguous prefixes."""
@@ -254,33 +277,31 @@ class Worker:
         if self._flying:
             await asyncio.wait([self._flying[0][1]], timeout=self.limits.poll_s)
 
-    async def _commit(self, consumer: Consumer) -> None:
+    async def _commit(self, consumer: Consumer, delivery: Delivery) -> None:
         if not self._dirty:
             return
-        started_s = self.clock.monotonic_s()
         dirty = {p for p in self._dirty if p in self._owned}
         try:
-            await consumer.commit({partition: self._owned[partition].place.committed() for partition in dirty})
+            await delivery.commit(consumer, {partition: self._owned[partition].place for partition in dirty})
         except Fenced as lost:
             # Nothing depends on a commit but the length of the next takeover; if the partitions are
             # really gone, the group tells us so by revoking them.
             _log.warning("not committed: %s", lost)
             return
         self._dirty -= dirty
-        self.metrics.observe(names.COMMIT_DURATION_SECONDS, self.clock.monotonic_s() - started_s)
 
     def _measure_lag(self, consumer: Consumer) -> None:
         ends = consumer.ends_seen()
         behind = sum(max(0, end - self._owned[p].next) for p, end in ends.items() if p in self._owned)
         self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
 
-    async def _settle(self, consumer: Consumer, within_s: float) -> None:
+    async def _settle(self, consumer: Consumer, delivery: Delivery, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""
         tasks = [task for _, task in self._flying]
         if tasks:
             await asyncio.wait(tasks, timeout=within_s)
         self._land()
-        await self._commit(consumer)
+        await self._commit(consumer, delivery)
 
     async def _abandon(self) -> None:
         """Forget what is in flight: whoever comes next finds in the outputs how far it got."""
@@ -295,15 +316,17 @@ class Worker:
         self._owned.clear()
         self._dirty.clear()
         self.pacing.clear()
+        if self._delivery is not None:
+            await self._delivery.disown()
 
     async def on_revoked(self, partitions: Sequence[Partition]) -> None:
         """Finish and commit what is in flight; after this, others own the partitions."""
         self.health.ready(False, "rebalancing")
         self._generation += 1
         self._joined.clear()
-        if partitions and self._consumer is not None:
+        if partitions and self._consumer is not None and self._delivery is not None:
             try:
-                await self._settle(self._consumer, self.limits.session_s / 2)
+                await self._settle(self._consumer, self._delivery, self.limits.session_s / 2)
             except GuidevaneError as unsettled:
                 _log.warning("not all was settled before the partitions went: %s", unsettled)
         await self._abandon()
