@@ -18,6 +18,7 @@ from fastavro.read import SchemaResolutionError
 from guidevane.errors import Reject
 from guidevane.schema import lends, own
 from guidevane.skim import skimmer
+from guidevane.writer import UNFIT, writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,11 +96,22 @@ class Codec:
         prefix = struct.pack(">BI", 0, schema.id)
         parsed = cast("Any", schema.parsed)
 
-        def encode(body: Mapping[str, Any]) -> bytes:
+        def judged(body: Mapping[str, Any]) -> bytes:
             out = BytesIO()
             out.write(prefix)
             schemaless_writer(out, parsed, body)
             return out.getvalue()
+
+        made = writer(schema.parsed, prefix)
+        if made is None:
+            return judged
+
+        def encode(body: Mapping[str, Any]) -> bytes:
+            try:
+                return made(body)
+            except UNFIT:
+                # Not plain, or not right: fastavro writes it, or says what is wrong.
+                return judged(body)
 
         return encode
 

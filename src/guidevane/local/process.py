@@ -46,22 +46,26 @@ def spawn(
     die_with_parent: bool = False,
     with_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start ``argv`` in a session of its own, with both outputs appended to ``log_path``.
+    """Start ``argv`` in a process group of its own, with both outputs appended to ``log_path``.
 
-    ``env`` is added to this process's environment. The new session keeps a terminal's Ctrl-C from
+    ``env`` is added to this process's environment. The new group keeps a terminal's Ctrl-C from
     reaching the child: who started it ends it, in the right order. With ``die_with_parent`` the
     kernel kills the child when this process ends, however it ends (Linux only); ``with_session``
-    makes that hold for all that the child has started too.
+    gives the child a session of its own, and makes that hold for all that it has started too.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     command = tethered(list(argv), with_session=with_session) if die_with_parent else list(argv)
     environment = {**os.environ, **(env or {}), MARK: str(state_dir.resolve())}
+    # A group, not a session, where that will do: Linux shares the CPU out by session (autogroup), and a room's
+    # niceness means nothing to the rooms of other sessions.
+    group = None if with_session else 0
 
     def start() -> subprocess.Popen[bytes]:
         with log_path.open("ab") as log:
             return subprocess.Popen(  # noqa: S603 - an argument vector of our own making, no shell
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                start_new_session=with_session, process_group=group,
+            )  # fmt: skip
 
     return _starter.submit(start).result()
 
