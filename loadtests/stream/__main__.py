@@ -38,7 +38,10 @@ def main() -> None:
         soak_s=asked.soak,
     )
     with tempfile.TemporaryDirectory(prefix="bench-broker-") as folder:
-        asyncio.run(bench(wanted, Path(folder)))
+        try:
+            asyncio.run(bench(wanted, Path(folder)))
+        except asyncio.CancelledError:
+            raise SystemExit("told to end: what had been measured is written") from None
 
 
 if __name__ == "__main__":

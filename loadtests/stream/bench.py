@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from loadtests.stream.contender import Running
 
 _WARM_RATE, _WARM_S = 200.0, 3.0
-_UP_TRIES = 3
 # Where a hold at one share of the drained rate succeeds, the next higher one is tried; else the next lower one.
 _SHARES = (0.5, 0.65, 0.8, 0.9, 1.0, 1.15)
 _FIRST = 2
@@ -55,7 +53,14 @@ async def bench(wanted: Wanted, folder: Path) -> None:
     # Told to end, everything that was started is ended in order, and temporary folders are removed.
     me = asyncio.current_task()
     assert me is not None  # noqa: S101 - narrows the type: a coroutine that runs has a task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        # Once: a second one (`timeout` sends two) would interrupt the ending itself.
+        loop.add_signal_handler(signal.SIGTERM, lambda: None)
+        me.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, told)
     results = Results(wanted.out, fresh=wanted.fresh)
     console = Console(stderr=True, soft_wrap=True)
     bars = Progress(
@@ -122,12 +127,10 @@ async def _parts(run: Running, stage: Stage, wanted: Wanted, *, first: bool) -> 
 
 
 async def _answered(run: Running, stage: Stage) -> None:
-    started_s = time.monotonic()
-    for _ in range(_UP_TRIES):
-        warm = await stage.hold(run, _WARM_RATE, _WARM_S)
-        if not warm.lost:
-            return
-    raise Failed(f"it did not answer in {time.monotonic() - started_s:.0f} s. Its log ends:\n{last_lines(run.trail)}")
+    """Wait until it answers, then warm it up."""
+    if (await stage.first(run)).lost:
+        raise Failed(f"it did not answer its first events. Its log {run.trail} ends:\n{last_lines(run.trail)}")
+    await stage.hold(run, _WARM_RATE, _WARM_S)
 
 
 async def _climb(run: Running, stage: Stage, drained_per_s: float, hold_s: float) -> list[Measured]:

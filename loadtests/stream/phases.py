@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from loadtests.stream.broker import Broker
     from loadtests.stream.contender import Running
 
+_START_S = 120.0
 _POLL_S = 0.25
 _TAIL_S = 20.0
+_DRAIN_S = 60.0
 _STALLED_S = 10.0
 _BOUND_S = 1.0
 _GROWTH_S = 0.3
@@ -78,18 +80,26 @@ class Stage:
         self.tell = tell
         self.made = made
 
+    async def first(self, run: Running) -> Measured:
+        """Give it a few events, and the time to start and answer them: some cannot say that they are ready."""
+        return await self._measure(run, events=50, rate_per_s=50.0, within_s=_START_S, what="starting")
+
     async def burst(self, run: Running, events: int) -> Measured:
         """Give it so many events at once; measure until all are decided."""
-        return await self._measure(run, events=events, rate_per_s=0.0, within_s=60.0, what=f"drain {events}")
+        made = await self._measure(run, events=events, rate_per_s=0.0, within_s=_DRAIN_S, what=f"drain {events}")
+        self.made(run.contender.name, made)
+        return made
 
     async def hold(self, run: Running, rate_per_s: float, seconds: float, *, labels: bool = False) -> Measured:
         """Send at a rate, open loop, for so long; measure until all are decided."""
         events = max(1, int(rate_per_s * seconds))
         what = f"{rate_per_s:.0f}/s"
         within_s = seconds + _TAIL_S
-        return await self._measure(
+        made = await self._measure(
             run, events=events, rate_per_s=rate_per_s, within_s=within_s, what=what, labels=labels
         )
+        self.made(run.contender.name, made)
+        return made
 
     async def _measure(
         self, run: Running, *, events: int, rate_per_s: float, within_s: float, what: str, labels: bool = False
@@ -123,9 +133,7 @@ class Stage:
                 due_us = kept["due_us"]
         found = self.broker.read(contender.decisions, start, self.broker.ends(contender.decisions))
         answers = match(found, plan.run, events, decides=contender.decides)
-        measured = _measured(plan, due_us, answers, spent, broker_spent, told)
-        self.made(contender.name, measured)
-        return measured
+        return _measured(plan, due_us, answers, spent, broker_spent, told)
 
     async def _until_answered(self, run: Running, start: list[int], events: int, by_s: float, what: str) -> None:
         """Wait until as many answers are there as events were sent, the time is over, or nothing comes any more."""

@@ -40,7 +40,7 @@ def main() -> None:
     # The sink chooses partitions by key; with Kafka's own hash it chooses those that the events came on.
     told = {"acks": "all", "enable.idempotence": "true", "linger.ms": "0", "partitioner": "murmur2_random"}
     op.output("out", answered, KafkaSink(brokers, decisions, add_config=told))
-    kept = Path(tempfile.mkdtemp(prefix="bytewax-"))
+    kept = Path(tempfile.mkdtemp(prefix="bytewax-", dir=os.environ.get("GUIDEVANE_STATE_DIR")))
     init_db_dir(kept, 1)
     cli_main(flow, recovery_config=RecoveryConfig(str(kept)), epoch_interval=timedelta(seconds=10))
 

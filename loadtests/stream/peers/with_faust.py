@@ -26,7 +26,7 @@ def main() -> None:
     app = faust.App(
         f"{events}.group",
         broker=f"kafka://{os.environ['KAFKA_BOOTSTRAP_SERVERS']}",
-        datadir=tempfile.mkdtemp(prefix="faust-"),
+        datadir=tempfile.mkdtemp(prefix="faust-", dir=os.environ.get("GUIDEVANE_STATE_DIR")),
         topic_partitions=12,
         topic_disable_leader=True,
         producer_acks=-1,
