@@ -18,7 +18,7 @@ from loadtests.stream.contender import Contender, Failed, running
 from loadtests.stream.field import chosen
 from loadtests.stream.phases import Measured, Stage
 from loadtests.stream.report import Results
-from loadtests.stream.screen import held, show
+from loadtests.stream.screen import held, show, soaked
 from loadtests.stream.soak import soak
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _WARM_RATE, _WARM_S = 200.0, 3.0
 # Where a hold at one share of the drained rate succeeds, the next higher one is tried; else the next lower one.
-_SHARES = (0.5, 0.65, 0.8, 0.9, 1.0, 1.15)
-_FIRST = 2
+_SHARES = (0.35, 0.5, 0.65, 0.8, 0.9, 1.0, 1.15)
+_FIRST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ async def bench(wanted: Wanted, folder: Path) -> None:
                             console.print(f"[red]{contender.name}[/red], round {number}: {why}")
                         else:
                             results.add(contender, found)
+                            for each in found.get("soak", []):
+                                console.print(soaked(contender.name, each))
                         bars.advance(whole)
             finally:
                 broker.close()

@@ -121,6 +121,12 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit that was measured, marked where the tree had changes."""
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(git, check=False, capture_output=True, text=True).stdout.strip()  # noqa: S603 - as written
+    """Return the commit that was measured, marked where the tree had changes beside results."""
+    named = _git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    changed = _git("diff", "--quiet", "HEAD", "--", ".", ":!loadtests/results").returncode
+    return f"{named}-dirty" if changed else named
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", str(Path(__file__).parents[2]), *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - as written here

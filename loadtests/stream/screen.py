@@ -11,6 +11,8 @@ from loadtests.stream.field import FIELD, UNWATCHED
 from loadtests.stream.report import Results, median, sustained_per_s
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from loadtests.stream.phases import Measured
@@ -77,4 +79,13 @@ def held(name: str, made: Measured) -> str:
         f"  backlog {made.backlog_s[1]} s{'' if made.bounded else ' NOT bounded'}"
         f"  lost {made.lost}  twice {made.duplicated}  full {made.full}/{made.events}\n"
         f"             CPU s: {cpu}; broker {made.broker_cpu_s}; generator p99 {made.generator_lag_ms['p99']} ms late"
+    )
+
+
+def soaked(name: str, made: Mapping[str, Any]) -> str:
+    """Return a soak in two lines: what was answered, and how fast each process grew."""
+    growth = ", ".join(f"{what} {slope:+.1f}" for what, slope in made["slope_mib_per_h"].items())
+    return (
+        f"[b]{name:<12}[/b] {made['events']} events in {made['seconds']:.0f} s"
+        f"  lost {made['lost']}  twice {made['duplicated']}\n             MiB an hour: {growth}"
     )
