@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loadtests.stream.contender import PEERS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 _OURS = ("topics", "fused")
 _NOT_PEERS = {*_OURS, "bare", "bare_tiled", "relay", "fused_unwatched", "topics_unwatched"}
 _LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "numpy", "ray", "torch", "uvloop", "xgboost-cpu")
+_PEER_LIBRARIES = {"bytewax", "faststream", "faust-streaming", "quixstreams"}
 
 
 class Results:
@@ -108,8 +111,19 @@ def about() -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            **_peer_versions(),
         },
     }
+
+
+def _peer_versions() -> dict[str, str]:
+    """Return what the peers' own environments hold, where they are made."""
+    found = {}
+    for folder in PEERS.glob("*/lib/python*/site-packages"):
+        for each in importlib.metadata.distributions(path=[str(folder)]):
+            if each.name in _PEER_LIBRARIES:
+                found[each.name] = each.version
+    return dict(sorted(found.items()))
 
 
 def machine() -> dict[str, Any]:
