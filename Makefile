@@ -13,7 +13,7 @@ DATA ?= ../shared/data
 BENCH ?=
 PEERS := bytewax faststream faust quix
 
-.PHONY: help setup demo test check test-all docs lock peers bench-stream models clean
+.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ peers: $(PEERS:%=.guidevane/peers/%/.made) ## environments for those that bench-
 
 bench-stream: $(STAMP) peers ## the platform against a bare loop, a relay and its peers (BENCH="--only fused,bare --rounds 1")
 	$(BIN)/python -m loadtests.stream $(BENCH)
+
+bench-modes: $(STAMP) ## what the transactional mode costs, beside the effective one: under two minutes
+	$(BIN)/python -m loadtests.modes
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from guidevane.monitors.fairness import DemographicParity
     from guidevane.monitors.quality import Quality
     from guidevane.pipeline import Pipeline
+    from guidevane.reading import FirstOutcomes, read_effective
     from guidevane.slo import Latency
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "guidevane.monitors.fairness": ("DemographicParity",),
     "guidevane.monitors.quality": ("Quality",),
     "guidevane.pipeline": ("Pipeline",),
+    "guidevane.reading": ("FirstOutcomes", "read_effective"),
     "guidevane.slo": ("Latency",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -46,6 +48,7 @@ __all__ = [
     "Event",
     "FeatureSet",
     "Fill",
+    "FirstOutcomes",
     "GuidevaneError",
     "Isotonic",
     "Latency",
@@ -64,6 +67,7 @@ __all__ = [
     "Threshold",
     "Vote",
     "WeightedMean",
+    "read_effective",
 ]
 
 

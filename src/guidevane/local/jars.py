@@ -76,8 +76,8 @@ def cache_dir() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "guidevane" / "kafka" / VERSION
 
 
-def classpath(progress: Progress = silent) -> list[Path]:
-    """Return the verified jars, after fetching those that are missing; blocks for as long as that takes.
+def classpath(progress: Progress = silent, wanted: tuple[Jar, ...] | None = None) -> list[Path]:
+    """Return the verified jars (the broker's, if not told), after fetching those that are missing; blocks meanwhile.
 
     Every jar is hashed on every call, so a truncated or altered file never reaches the JVM. Several
     processes may do this at once: a jar appears under its name only when whole and verified.
@@ -85,7 +85,7 @@ def classpath(progress: Progress = silent) -> list[Path]:
     Raises:
         Misconfigured: a jar cannot be fetched, or its bytes are not the pinned ones.
     """
-    jars, home = pinned(), cache_dir()
+    jars, home = pinned() if wanted is None else wanted, cache_dir()
     missing = [jar for jar in jars if not _is_whole(home / jar.filename, jar)]
     if missing:
         _fetch(missing, home, progress)

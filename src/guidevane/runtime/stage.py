@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from guidevane import reading
 from guidevane.errors import Reject
 from guidevane.log import Headers, Message, Record
 from guidevane.telemetry.tracing import HEADER as TRACE
 
 # The offset of the event in the pipeline's first topic: with the partition, which is the same all
 # along, it names the event on every topic. It is how a stage knows its own answers again.
-ORIGIN = "gv.origin"
+ORIGIN = reading.ORIGIN
 
 Result = Message | Reject | None
 """One answer for one record: a message, a dead letter's reason, or nothing (a duplicate)."""
