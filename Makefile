@@ -13,7 +13,7 @@ DATA ?= ../shared/data
 BENCH ?=
 PEERS := bytewax faststream faust quix
 
-.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes models clean
+.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes bench-steering models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ bench-stream: $(STAMP) peers ## the platform against a bare loop, a relay and it
 
 bench-modes: $(STAMP) ## what the transactional mode costs, beside the effective one: under two minutes
 	$(BIN)/python -m loadtests.modes
+
+bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
+	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

@@ -1,0 +1,1 @@
+"""How well the controller steers: pipelines, workloads, baselines and scores on one simulated cluster."""

@@ -1,0 +1,239 @@
+"""The oracle: the cheapest schedule that this search finds for arrivals it knows beforehand, ways and jitter included.
+
+A schedule says how many replicas each stage has in each second, on one kind of hardware and with one largest batch a
+stage for the whole run; launches cost from when they are ordered, a start-up before they serve, as for everybody. One
+replica of each stage always stays, as with every policy. It keeps the objective exactly: a schedule counts only if the
+plant, played with the very draws of the run, misses at most ε of the events, all of ε being there to be used up.
+
+Search, by simulation of the whole run: (1) capacity follows the rate of the arrivals to come, smoothed over 2 to 60 s
+around each second, at a load found by bisection; per level of replicas, a gap shorter than the start-up is kept, as
+that is cheaper than to launch again; (2) each stage's load and batch are moved as long as that saves; (3) stretches of
+single replicas are left out or cut short, those first that cost no miss. The best of it is the reference: no proven
+minimum, but below whoever sees only the past. Should a policy that keeps the objective be cheaper all the same, its own
+cost takes the oracle's place (``comparing``): who knows the future could have done what it did.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guidevane.control.plant import Action, Setting
+from loadtests.steering.baselines import static
+from loadtests.steering.plant import trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guidevane.control.plant import Observation
+    from loadtests.steering.baselines.inferline import Plan
+    from loadtests.steering.case import Case
+    from loadtests.steering.plant.columns import Floats, Ints
+
+SMOOTH_S = (2, 5, 10, 20, 60)
+_VISITS, _FEWEST, _MOST = 200e6, 80, 200
+_BISECTIONS = 7
+
+
+def kept(needed: Ints, startup_s: float) -> Ints:
+    """Return the replicas to be ordered, int64[T], so that ``needed`` int64[T] serve, at the least replica-seconds.
+
+    Each level of replicas for itself: a gap of at most a start-up is bridged, what serves from t is ordered a
+    start-up before (what is ordered at 0 stands at once).
+
+    >>> kept(np.array([1, 1, 2, 1, 1, 1, 1, 2, 1]), 2.0).tolist()
+    [2, 2, 2, 1, 1, 2, 2, 2, 1]
+    >>> kept(np.array([1, 2, 1, 2, 1]), 2.0).tolist()
+    [2, 2, 2, 2, 1]
+    """
+    lead = int(np.ceil(startup_s))
+    ordered = np.zeros_like(needed)
+    for level in range(1, int(needed.max()) + 1):
+        for begin, end in stretches(needed >= level, lead):
+            ordered[max(begin - lead, 0) : end] += 1
+    return ordered
+
+
+def stretches(on: np.ndarray, bridge: int) -> list[tuple[int, int]]:
+    """Return [begin, end) of the stretches that are on, those no more than ``bridge`` apart taken as one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]]).astype(np.int8)))
+    found: list[tuple[int, int]] = []
+    for begin, end in edges.reshape(-1, 2).tolist():
+        if found and begin - found[-1][1] <= bridge:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((begin, end))
+    return found
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Replicas that shall serve, int64[T, S], on the hardware and with the batches of ``plan``; shed or not."""
+
+    plan: Plan
+    needed: Ints
+    cost_usd: float = np.inf
+    missed: int = 0
+    shed: bool = False
+
+
+class Search:
+    """One search for one case."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.scene, self.graph = case, case.scene, case.graph
+        self.seconds = int(case.length_s)
+        self.left = int(np.clip(_VISITS / (case.arrivals_s.size * len(self.graph.stages)), _FEWEST, _MOST))
+        at = np.minimum(case.arrivals_s.astype(np.int64), self.seconds - 1)
+        coming = case.scene.draws.need > 0
+        self.counts = np.stack(
+            [np.bincount(at[coming[:, s]], minlength=self.seconds) for s in range(len(self.graph.stages))], axis=1
+        )
+        self.smoothed: dict[int, Floats] = {}
+        self.rest = self.graph.rest_s([min(hw.profile.fastest_s for hw in each.hardware) for each in self.graph.stages])
+
+    def rates(self, smooth_s: int) -> Floats:
+        """Return the rate at each stage, float64[T, S], as a mean over ``smooth_s`` around each second."""
+        if smooth_s not in self.smoothed:
+            total = np.concatenate([np.zeros((1, self.counts.shape[1])), np.cumsum(self.counts, axis=0)])
+            at = np.arange(self.seconds)
+            low, high = np.maximum(at - smooth_s // 2, 0), np.minimum(at + (smooth_s + 1) // 2, self.seconds)
+            self.smoothed[smooth_s] = (total[high] - total[low]) / (high - low)[:, None]
+        return self.smoothed[smooth_s]
+
+    def needed(self, plan: Plan, smooth_s: int, load: Floats) -> Ints:
+        """Return the replicas that bear the smoothed rates when busy ``load`` float64[S] of the time."""
+        borne = [self.graph.stage(name).on(each.hardware).profile.throughput(each.batch) for name, each in plan.items()]
+        return np.maximum(np.ceil(self.rates(smooth_s) / (np.asarray(borne) * load) - 1e-9), 1).astype(np.int64)
+
+    def tried(self, schedule: Schedule) -> Schedule:
+        """Return the schedule with its misses, and its cost where it keeps the objective (else inf)."""
+        self.left -= 1
+        replicas = np.zeros((self.seconds, len(self.graph.stages), self.scene.kinds), dtype=np.int64)
+        batch = np.zeros_like(replicas)
+        for s, (name, setting) in enumerate(schedule.plan.items()):
+            stage = self.graph.stage(name)
+            h = [hw.name for hw in stage.hardware].index(setting.hardware)
+            replicas[:, s, h] = kept(schedule.needed[:, s], stage.hardware[h].startup_s)
+            batch[:, s, h] = setting.batch
+        shed = np.asarray(self.rest) if schedule.shed else None
+        late, cost = trial.misses(self.scene, replicas, batch, most=self.case.allowed, shed=shed)
+        return replace(schedule, missed=late, cost_usd=cost)
+
+    def loaded(self, plan: Plan, smooth_s: int, shares: Floats, *, shed: bool) -> tuple[Schedule, Floats] | None:
+        """Return the cheapest feasible schedule at ``shares`` of a load found by bisection, and the loads; or None."""
+        low, high, best = 0.05, 1.3, None
+        least = low
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2 if best else (low * high) ** 0.5
+            found = self.tried(Schedule(plan, self.needed(plan, smooth_s, middle * shares), shed=shed))
+            if found.cost_usd < np.inf:
+                low, best = middle, found if best is None or found.cost_usd < best.cost_usd else best
+                least = middle
+            else:
+                high = middle
+        return None if best is None else (best, least * shares)
+
+    def run(self) -> Schedule | None:
+        """Search; None where no schedule keeps the objective."""
+        even = np.ones(len(self.graph.stages))
+        found = [
+            (*loaded, smooth_s)
+            for plan in self.plans()
+            for smooth_s in SMOOTH_S
+            if (loaded := self.loaded(plan, smooth_s, even, shed=True))
+        ]
+        if not found:
+            return None
+        best, load, smooth_s = min(found, key=lambda each: each[0].cost_usd)
+        return self.trimmed(self.moved(best, smooth_s, load))
+
+    def plans(self) -> Iterator[Plan]:
+        """Yield hardware and batches to begin with: of the busiest minute, and of the mean rate."""
+        yield static.plan(static.busiest(self.case), self.case.epsilon)
+        yield static.plan(static.steady(self.case, self.case.arrivals_s.size / self.case.length_s), self.case.epsilon)
+
+    def moved(self, best: Schedule, smooth_s: int, load: Floats) -> Schedule:
+        """Move each stage's load and batch as long as that saves, with less than half of the simulations left."""
+        reserve, idle = self.left * 0.6, 0
+        for s in itertools.cycle(range(len(self.graph.stages))):
+            if idle > len(self.graph.stages) or self.left < reserve:
+                return best
+            idle += 1
+            for option, moved_load in self._moves(best, smooth_s, load, s):
+                found = self.tried(option)
+                if found.cost_usd < best.cost_usd - 1e-12:
+                    best, load, idle = found, moved_load, 0
+                    break
+        return best
+
+    def _moves(self, best: Schedule, smooth_s: int, load: Floats, s: int) -> Iterator[tuple[Schedule, Floats]]:
+        name = self.graph.names[s]
+        setting = best.plan[name]
+        most = self.graph.stage(name).on(setting.hardware).profile.most
+        batches = {setting.batch, min(setting.batch + 1, most), max(setting.batch - 1, 1), min(2 * setting.batch, most)}
+        for factor, batch in itertools.product((1.25, 1.08, 1.03, 1.0), sorted(batches)):
+            if factor == 1.0 and batch == setting.batch:
+                continue
+            shares = load.copy()
+            shares[s] *= factor
+            plan = {**best.plan, name: Setting(setting.hardware, setting.replicas, batch)}
+            needed = self.needed(plan, smooth_s, shares)
+            if not np.array_equal(needed, best.needed) or batch != setting.batch:
+                yield replace(best, plan=plan, needed=needed), shares
+
+    def trimmed(self, best: Schedule) -> Schedule:
+        """Leave stretches of single replicas out, or a quarter of one: first what costs no miss, then the others."""
+        for free in (True, False):
+            for s, level, begin, end in self._cuts(best):
+                if self.left <= 0:
+                    return best
+                if best.needed[begin:end, s].max() < level:
+                    continue
+                needed = best.needed.copy()
+                needed[begin:end, s] = np.minimum(needed[begin:end, s], level - 1)
+                found = self.tried(replace(best, needed=needed))
+                if found.cost_usd < best.cost_usd - 1e-12 and (not free or found.missed <= best.missed):
+                    best = found
+        return best
+
+    def _cuts(self, best: Schedule) -> list[tuple[int, int, int, int]]:
+        """Return (stage, level, begin, end) of what may be left out, the dearest first."""
+        found: list[tuple[float, tuple[int, int, int, int]]] = []
+        for s, (name, setting) in enumerate(best.plan.items()):
+            hw = self.graph.stage(name).on(setting.hardware)
+            for level in range(2, int(best.needed[:, s].max()) + 1):
+                for begin, end in stretches(best.needed[:, s] >= level, int(np.ceil(hw.startup_s))):
+                    quarter = (end - begin) // 4
+                    for low, high in ((begin, end), (begin, begin + quarter), (end - quarter, end)):
+                        if high > low:
+                            found.append((hw.price_usd_per_hour * (high - low), (s, level, low, high)))
+        return [cut for _, cut in sorted(found, key=lambda each: -each[0])]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Plays a schedule: the one policy that was told the future."""
+
+    case: Case
+    schedule: Schedule
+
+    def __call__(self, seen: Observation, memory: object) -> tuple[Action, object]:
+        """Order what was planned for this second."""
+        ordered = memory if isinstance(memory, list) else self._orders()
+        at = min(int(seen.time_s), len(ordered) - 1)
+        held = at > 0 and ordered[at] == ordered[at - 1]
+        return Action(ordered[at], "foreseen", shed=self.schedule.shed, held=held), ordered
+
+    def _orders(self) -> list[Plan]:
+        columns = {
+            name: kept(self.schedule.needed[:, s], self.case.graph.stage(name).on(setting.hardware).startup_s)
+            for s, (name, setting) in enumerate(self.schedule.plan.items())
+        }
+        return [
+            {name: replace(setting, replicas=int(columns[name][t])) for name, setting in self.schedule.plan.items()}
+            for t in range(self.schedule.needed.shape[0])
+        ]

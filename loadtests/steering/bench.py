@@ -1,0 +1,109 @@
+"""All cells, all policies: JSON, a Markdown table, timelines. ``make bench-steering``; ``FULL=1`` for everything."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from guidevane.errors import Misconfigured
+from loadtests.steering import cells, policies, scores
+from loadtests.steering.comparing import compare
+from loadtests.steering.report import report
+from loadtests.stream.report import commit, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loadtests.steering.cells import Cell
+
+RESULTS = Path(__file__).parents[1] / "results" / "steering"
+QUICK = "guidevane,inferline,ray,hpa,keda,mark,static_mean,static_peak,oracle"
+DRAWN = ("image-spike-*", "cascade-step-*", "social-diurnal-*", "ensemble-spike-*", "unseen1-*", "unseen3-*")
+
+
+def play_cell(cell: Cell, names: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Play one cell; draw it where it is one of those that are drawn. Returns its scores by policy."""
+    case = cell.case()
+    played = compare(case, names)
+    made: dict[str, Any] = {}
+    for name, each in played.items():
+        rises = [scores.converged_s(each.run, case, at) for at in cell.rises_s]
+        made[name] = {**each.score.plain(), "converged_s": rises, "visits_left_out": each.run.left_out}
+    if any(fnmatch.fnmatch(cell.name, pattern) for pattern in DRAWN):
+        from loadtests.steering.plots import timeline  # noqa: PLC0415 - half a second that only drawn cells cost
+
+        timeline(folder / f"{cell.name}.png", cell.name, case, played)
+    return made
+
+
+def play_all(chosen: Sequence[Cell], names: Sequence[str], path: Path, processes: int, console: Console) -> None:
+    """Play cells side by side; each is written when it is done, and earlier results of other cells are kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"cells": {}}
+    columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    context = multiprocessing.get_context("spawn")
+    with (
+        Progress(*columns, console=console) as progress,
+        ProcessPoolExecutor(processes, mp_context=context) as pool,
+    ):
+        task = progress.add_task("cells", total=len(chosen))
+        running = {pool.submit(play_cell, cell, names, path.parent): cell for cell in chosen}
+        for done in as_completed(running):
+            cell = running[done]
+            told["cells"][cell.name] = {"commit": commit(), "policies": done.result()}
+            told |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
+            told["cells"] = dict(sorted(told["cells"].items()))
+            path.write_text(json.dumps(told, indent=1) + "\n")
+            progress.update(task, advance=1, description=cell.name)
+    path.with_suffix(".md").write_text(report(told))
+
+
+def chosen_cells(pattern: str, *, full: bool) -> list[Cell]:
+    """Return the cells whose names match.
+
+    Raises:
+        Misconfigured: none does; the message lists them.
+    """
+    every = cells.full() if full else cells.quick()
+    found = [each for each in every if fnmatch.fnmatch(each.name, pattern)]
+    if not found:
+        raise Misconfigured(f"no cell is called {pattern!r} → one of: {', '.join(each.name for each in every)}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play what was asked for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m loadtests.steering.bench", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all pipelines, workloads, rates, start-ups and seeds")
+    parser.add_argument("--only", default="*", help="cells by pattern, as in 'image-*'; results of others are kept")
+    parser.add_argument("--policies", help="comma-separated; with --full all, else the usual ones")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, help="the JSON file; the table and the plots go beside it")
+    options = parser.parse_args(arguments)
+    console = Console(stderr=True)
+    names = (options.policies or (",".join(policies.POLICIES) if options.full else QUICK)).split(",")
+    try:
+        policies.check(names)
+        chosen = chosen_cells(options.only, full=options.full)
+        path = options.out or RESULTS / ("full.json" if options.full else "quick.json")
+        play_all(chosen, names, path, options.processes, console)
+    except Misconfigured as wrong:
+        console.print(str(wrong), style="red", soft_wrap=True, markup=False)
+        return 2
+    console.print(f"written to {path}, {path.with_suffix('.md').name} and plots beside it")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
