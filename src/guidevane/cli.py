@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from guidevane.commands import check, dlq, drill, new, running, schemas, topics
+from guidevane.commands import check, dlq, new, running, schemas, topics
 
 app = typer.Typer(
     name="guidevane",
@@ -17,7 +17,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(running.demo)
-app.command()(drill.drill)
 app.command()(running.up)
 app.command()(running.down)
 app.command()(check.check)

@@ -48,14 +48,14 @@ def up(
     from guidevane.local.platform import Platform
 
     console = Console(stderr=True)
-    mode = delivery_named(delivery)
+    mode = _delivery(delivery)
 
     async def work() -> None:
         with Bars(console) as bars:
             asked = Platform(
                 pipeline,
                 state_dir=state_dir,
-                rooms=rooms_named(rooms),
+                rooms=_rooms(rooms),
                 without=without,
                 delivery=mode,
                 progress=bars.tell,
@@ -68,7 +68,7 @@ def up(
                 finally:
                     console.print("draining")
 
-    until_told(work())
+    _until_told(work())
 
 
 def down(*, state_dir: StateDir = STATE_DIR) -> None:
@@ -105,7 +105,7 @@ def demo(
 
     started_s = SystemClock().monotonic_s()
     console = Console(stderr=True)
-    mode = delivery_named(delivery)
+    mode = _delivery(delivery)
     wanted = Demo(pipeline=pipeline, rate_per_s=rate, seconds=seconds, seed=seed)
     made: dict[str, Any] = {}
     folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
@@ -113,7 +113,7 @@ def demo(
     async def work() -> None:
         with Bars(console) as bars:
             async with Platform(
-                pipeline, state_dir=folder, rooms=rooms_named(rooms), delivery=mode, progress=bars.tell
+                pipeline, state_dir=folder, rooms=_rooms(rooms), delivery=mode, progress=bars.tell
             ) as platform:
                 bars.stop()
                 _announce(platform, console)
@@ -133,14 +133,14 @@ def demo(
                     await asyncio.gather(keeping, running, return_exceptions=True)
 
     try:
-        until_told(work())
+        _until_told(work())
     finally:
         if made and report is not None:
             _write(report, made)
     if not made:
         typer.echo(f"stopped before there was anything to report; the logs are in {folder / 'logs'}", err=True)
         raise typer.Exit(130)
-    typer.echo(as_json_text(made))
+    typer.echo(_as_json(made))
     console.print(verdict(made))
     good = whole(made) and bool(made["slo"]["met"])
     if good and state_dir is None:
@@ -162,8 +162,7 @@ def _announce(platform: Platform, console: Console) -> None:
     console.print(f"  addresses   {platform.state_dir / 'endpoints.json'}", soft_wrap=True)
 
 
-def rooms_named(given: str) -> Rooms:
-    """Return what `--rooms` says. Raises ``Misconfigured``."""
+def _rooms(given: str) -> Rooms:
     from guidevane.errors import Misconfigured
 
     if given == "apart":
@@ -173,8 +172,7 @@ def rooms_named(given: str) -> Rooms:
     raise Misconfigured(f"--rooms {given}: write apart or fused")
 
 
-def delivery_named(given: str | None) -> Mode | None:
-    """Return what `--delivery` says. Raises ``Misconfigured``."""
+def _delivery(given: str | None) -> Mode | None:
     from guidevane.errors import Misconfigured
 
     if given is None:
@@ -186,7 +184,7 @@ def delivery_named(given: str | None) -> Mode | None:
     raise Misconfigured(f"--delivery {given}: write effective or transactional")
 
 
-def until_told(work: Coroutine[Any, Any, None]) -> None:
+def _until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
     from guidevane.runtime.loop import loop_runner
 
@@ -215,8 +213,7 @@ def until_told(work: Coroutine[Any, Any, None]) -> None:
     loop_runner()(heard())
 
 
-def as_json_text(made: dict[str, Any]) -> str:
-    """Return a report as a person reads it."""
+def _as_json(made: dict[str, Any]) -> str:
     import orjson
 
     return orjson.dumps(made, option=orjson.OPT_INDENT_2).decode()
@@ -224,4 +221,4 @@ def as_json_text(made: dict[str, Any]) -> str:
 
 def _write(path: Path, made: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json_text(made) + "\n", encoding="utf-8")
+    path.write_text(_as_json(made) + "\n", encoding="utf-8")

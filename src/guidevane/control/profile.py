@@ -145,52 +145,34 @@ def half_normal_quantile(p: float) -> float:
 class Correction:
     """How far live service times are from a profile: recursive least squares on the log of their ratio.
 
-    The model is log(measured / profile) = level + slope x log(batch / 8), with exponential
-    forgetting (Ljung, System Identification, 1999, section 11.2). ``weight`` is the number of
-    batches it rests on, as far as they are remembered.
+    The model is log(measured / profile) = level, with exponential forgetting (Ljung, System
+    Identification, 1999, section 11.2): hardware or a model got slower by a factor, at all batch
+    sizes. ``weight`` is the number of batches it rests on, as far as they are remembered.
 
     >>> still = Profile(((1, 0.01), (8, 0.03)), jitter=0.0)
     >>> slow = Correction().learn(still, [(8, 0.045, 50), (1, 0.015, 50)])
-    >>> round(slow.ratio(8), 2), round(slow.ratio(1), 2)
-    (1.5, 1.5)
+    >>> round(slow.ratio, 2)
+    1.5
     """
 
     level: float = 0.0
-    slope: float = 0.0
-    covariance: tuple[float, float, float] = (10.0, 0.0, 1.0)
     weight: float = 0.0
-    forgetting: float = 0.995
+    forgetting: float = 0.998
 
     def learn(self, profile: Profile, served: Iterable[tuple[int, float, int]]) -> Correction:
         """Take in (batch size, mean service seconds, how many such batches); return the new belief."""
-        level, slope, (p00, p01, p11), weight = self.level, self.slope, self.covariance, self.weight
+        level, weight = self.level, self.weight
         for batch, seconds, count in served:
-            if count <= 0 or not seconds > 0:
-                continue
-            x = math.log(batch / 8)
-            y = math.log(seconds / profile.mean_s(batch))
-            # A mean of n batches weighs as n; n steps of forgetting go with it.
-            forget = self.forgetting ** min(count, 64)
-            g0, g1 = p00 + p01 * x, p01 + p11 * x
-            denominator = forget / min(count, 64) + g0 + x * g1
-            error = y - level - slope * x
-            level += g0 / denominator * error
-            slope += g1 / denominator * error
-            p00, p01, p11 = (
-                min((p00 - g0 * g0 / denominator) / forget, 10.0),
-                (p01 - g0 * g1 / denominator) / forget,
-                min((p11 - g1 * g1 / denominator) / forget, 1.0),
-            )
-            weight = weight * forget + count
-        return replace(self, level=level, slope=slope, covariance=(p00, p01, p11), weight=weight)
+            if count > 0 and seconds > 0:
+                weight = weight * self.forgetting**count + count
+                level += (math.log(seconds / profile.mean_s(batch)) - level) * count / weight
+        return replace(self, level=level, weight=weight)
 
-    def ratio(self, batch: int) -> float:
-        """Return measured over profiled service time at one batch size; bounded to 1/8 to 8."""
-        return math.exp(min(max(self.level + self.slope * math.log(batch / 8), -2.08), 2.08))
+    @property
+    def ratio(self) -> float:
+        """Return measured over profiled service time; bounded to 1/8 to 8."""
+        return math.exp(min(max(self.level, -2.08), 2.08))
 
     def corrected(self, profile: Profile) -> Profile:
         """Return the profile as live batches have it."""
-        if self.weight == 0:
-            return profile
-        points = tuple((batch, seconds * self.ratio(batch)) for batch, seconds in profile.points)
-        return replace(profile, points=points)
+        return profile if self.weight == 0 else profile.scaled(self.ratio)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Stream = tuple["Ids", "Times"]
 _NEVER = -1
+UNBOUNDED = 2**31 - 1
+"""As many replicas as there are events, each as fast as its fastest batch: nobody waits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +192,8 @@ class Simulation:
         profile = stage.on(setting.hardware).profile
         if setting.batch > profile.most:
             raise ValueError(f"stage {stage.name!r}: batch {setting.batch} was never measured, at most {profile.most}")
+        if setting.replicas >= UNBOUNDED:
+            return arrivals[0], arrivals[1] + profile.fastest_s
         times, changes = np.array(schedule.times, np.float64), np.array(schedule.replicas, np.int32)
 
         def serve(ids: Ids, came: Times, replicas: int) -> Stream | None:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=RoomSettings)
 S_co = TypeVar("S_co", bound=RoomSettings, covariant=True)
 _log = logging.getLogger(__name__)
-_STUCK_REQUESTS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
     pipeline = load_pipeline(settings.pipeline)
     stop = asyncio.Event()
     _hear(stop)
-    clock = SystemClock(settings.clock_offset_s)
+    clock = SystemClock()
     catalogue = Catalogue()
     catalogue.learn(pipeline.event)
     async with AsyncExitStack() as open_:
@@ -118,14 +117,12 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
         metrics.gauge(names.BUILD_INFO, 1, version=__version__)
         exposition = Exposition(metrics, os.environ)
         open_.callback(exposition.close)
-        connection = settings.connection()
-        # A broker that is away holds a call for as long as a request may take: waiting for it is not being stuck.
-        health = Health(clock, stuck_after_s=_STUCK_REQUESTS * connection.request_timeout_s)
+        health = Health(clock)
         server = HealthServer(health, exposition.scrape, settings.metrics_port, host=settings.metrics_host)
         open_.enter_context(server)
         tracer = tracer_for(pipeline.name, name, settings.instance, os.environ)
         open_.callback(tracer.close)
-        log = KafkaLog(connection)
+        log = KafkaLog(settings.connection())
         open_.push_async_callback(log.close)
         codec = Codec(catalogue)
         room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)

@@ -1,0 +1,139 @@
+"""Given a graph, an objective and a rate, when it is planned, then nothing cheaper keeps the objective."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidevane.control.arrivals import most_misses
+from guidevane.control.greedy import greedy
+from guidevane.control.planner import Infeasible, plan
+from guidevane.control.plant import Setting
+from guidevane.control.reading import read_graph
+from guidevane.control.table import STEP, Table
+from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd
+
+ENOUGH = 6
+
+
+def chain(first: dict, second: dict, share: float = 1.0):
+    return read_graph(
+        {
+            "stages": {
+                "a": {"hardware": {"cpu": {"latency_ms": first, "price_usd_per_hour": 0.1}}},
+                "b": {
+                    "hardware": {
+                        "k80": {"latency_ms": second, "price_usd_per_hour": 0.7},
+                        "v100": {"latency_ms": {b: t / 3 for b, t in second.items()}, "price_usd_per_hour": 1.9},
+                    }
+                },
+            },
+            "edges": [["a", "b", share]],
+        }
+    )
+
+
+def brute_force(trial: Trial) -> float:
+    """The least cost of all feasible configurations with at most so many replicas."""
+    best = float("inf")
+    options = [
+        [
+            Setting(hw.name, replicas, batch)
+            for hw in stage.hardware
+            for replicas in range(1, ENOUGH + 1)
+            for batch in batch_sizes(stage, hw.name)
+        ]
+        for stage in trial.graph.stages
+    ]
+    for chosen in product(*options):
+        usd = hourly_usd(trial.graph, chosen)
+        if usd < best - 1e-9 and trial.feasible(chosen):
+            best = usd
+    return best
+
+
+@given(
+    st.sampled_from([15.0, 40.0, 70.0]),
+    st.sampled_from([0.08, 0.15, 0.3]),
+    st.sampled_from([1.0, 3.0]),
+    st.sampled_from([0.4, 1.0]),
+)
+@settings(max_examples=8, deadline=None)
+def test_a_proved_plan_costs_what_brute_force_finds(rate, slo_s, scv, share):
+    graph = chain({"1": 6, "4": 20}, {"1": 22, "4": 50}, share)
+    arrivals = Demand(rate, scv, events=800).traces()
+    least = brute_force(Trial(graph, slo_s, 0.02, arrivals))
+
+    found = plan(Trial(graph, slo_s, 0.02, arrivals))
+
+    assert found.proved
+    assert found.usd_per_hour == pytest.approx(least)
+
+
+@given(st.sampled_from([(20.0, 35.0), (35.0, 60.0), (60.0, 110.0)]), st.sampled_from([(0.12, 0.2), (0.2, 0.4)]))
+@settings(max_examples=6, deadline=None)
+def test_a_higher_rate_never_costs_less_and_a_longer_objective_never_more(rates, objectives):
+    graph = chain({"1": 6, "4": 20}, {"1": 22, "4": 50})
+
+    def cost(rate: float, slo_s: float) -> float:
+        # One set of gaps, compressed: the higher rate is the same traffic, faster.
+        return plan(Trial(graph, slo_s, 0.02, Demand(rate, 1.0, events=1500).traces())).usd_per_hour
+
+    assert cost(rates[0], objectives[0]) <= cost(rates[1], objectives[0])
+    assert cost(rates[0], objectives[1]) <= cost(rates[0], objectives[0])
+
+
+def test_the_plan_is_never_dearer_than_the_greedy_one():
+    graph = chain({"1": 6, "4": 20}, {"1": 22, "2": 30, "8": 90})
+    for rate in (30.0, 80.0):
+        arrivals = Demand(rate, 2.0, events=2000).traces()
+        bound = greedy(Trial(graph, 0.15, 0.01, arrivals))
+
+        found = plan(Trial(graph, 0.15, 0.01, arrivals))
+
+        assert bound is not None
+        assert found.usd_per_hour <= hourly_usd(graph, bound)
+        assert Trial(graph, 0.15, 0.01, arrivals).feasible(found.settings)
+
+
+def test_consumers_of_a_topic_are_as_many_as_divide_its_partitions():
+    graph = read_graph({"stages": {"pre": {"latency_ms": {"1": 9}, "partitions": 12}}})
+
+    found = plan(Trial(graph, 0.2, 0.01, Demand(400.0, events=4000).traces()))
+
+    assert found.settings[0].replicas in {4, 6}
+
+
+def test_an_objective_below_the_floor_says_which_stage_and_how_much():
+    graph = chain({"1": 6}, {"1": 90})
+
+    with pytest.raises(Infeasible, match=r"20 ms is 20.0 ms below the floor .* 40.0 ms; the slowest stage is 'b'"):
+        plan(Trial(graph, 0.02, 0.01, Demand(10.0).traces()))
+
+
+def test_the_table_never_gets_cheaper_with_the_rate():
+    table = Table(chain({"1": 6, "4": 20}, {"1": 22, "8": 70}), 0.2, 0.01, ("cpu", "k80"))
+
+    costs = [table.row(20 * STEP**step, 1.0).usd_per_hour for step in range(0, 40, 4)]
+
+    assert costs == sorted(costs)
+    assert table.miss(table.row(50, 1.0).settings, 50, 1.0) <= 0.01
+
+
+@given(st.integers(1, 20_000), st.sampled_from([0.001, 0.01, 0.05]))
+@settings(max_examples=50)
+def test_the_allowed_misses_are_the_most_that_the_bound_allows(events, epsilon):
+    def below(misses: int) -> float:
+        term, total = (1 - epsilon) ** events, 0.0
+        for count in range(misses + 1):
+            total += term
+            term *= (events - count) / (count + 1) * epsilon / (1 - epsilon)
+        return total
+
+    most = most_misses(events, epsilon)
+
+    assert most < 0 or below(most) <= 0.05 + 1e-9
+    assert (1 - epsilon) ** events < 1e-300 or below(most + 1) > 0.05 - 1e-9

@@ -1,0 +1,148 @@
+"""Given what was observed each second, when the tuner decides, then it follows, says why, and can be replayed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidevane.control.headroom import Headroom
+from guidevane.control.plant import Action, Observation, Served, StageObservation
+from guidevane.control.reading import read_graph
+from guidevane.control.steer import Steering
+from guidevane.control.traffic import Traffic
+
+GRAPH = read_graph(
+    {
+        "stages": {
+            "pre": {"latency_ms": {"1": 4, "8": 20}, "price_usd_per_hour": 0.1, "startup_s": 3},
+            "model": {"latency_ms": {"1": 25, "8": 80}, "price_usd_per_hour": 0.8, "startup_s": 15},
+        },
+        "edges": [["pre", "model"]],
+    }
+)
+STEERING = Steering(GRAPH, 0.3)
+
+
+def play(
+    policy: Steering, rates: list[float], seed: int = 1, slower: float = 1.0
+) -> tuple[list[Observation], list[Action]]:
+    """A plant that gives each stage what was asked for, at once."""
+    random = np.random.default_rng(seed)
+    log, actions, memory = [], [], None
+    for second, rate in enumerate([0.0, *rates]):
+        counts = tuple(int(each) for each in random.poisson(rate / 2, 2)) if second else ()
+        last = actions[-1].settings if actions else {}
+        stages = tuple(
+            StageObservation(
+                name=stage.name,
+                arrivals=sum(counts),
+                queue=0,
+                ready=last[stage.name].replicas if last else 0,
+                hardware=stage.hardware[0].name,
+                batch=last[stage.name].batch if last else 1,
+                served=(Served(1, stage.hardware[0].profile.mean_s(1) * slower, sum(counts)),),
+            )
+            for stage in GRAPH.stages
+        )
+        seen = Observation(
+            time_s=float(second),
+            interval_s=1.0 if second else 0.0,
+            counts=counts,
+            stages=stages,
+            ended=sum(counts),
+            expected_per_s=40.0,
+        )
+        action, memory = policy(seen, memory)
+        log.append(seen)
+        actions.append(action)
+    return log, actions
+
+
+@given(st.integers(0, 1000), st.lists(st.sampled_from([5.0, 40.0, 90.0]), min_size=1, max_size=4))
+@settings(max_examples=4, deadline=None)
+def test_a_recorded_log_replays_byte_for_byte(seed, levels):
+    log, actions = play(STEERING, [rate for rate in levels for _ in range(15)], seed)
+
+    memory, replayed = None, []
+    fresh = Steering(GRAPH, 0.3)
+    for seen in log:
+        action, memory = fresh(seen, memory)
+        replayed.append(action)
+
+    assert repr(replayed).encode() == repr(actions).encode()
+
+
+def test_a_jump_is_answered_within_two_seconds_and_kept_through_the_patience():
+    _, actions = play(STEERING, [40.0] * 40 + [160.0] * 10 + [40.0] * 20)
+    replicas = [each.settings["model"].replicas for each in actions]
+
+    assert replicas[43] >= 1.5 * replicas[40]
+    assert min(replicas[43:70]) >= replicas[43]
+
+
+def test_replicas_go_when_the_rate_has_stayed_low_for_the_patience():
+    _, actions = play(STEERING, [160.0] * 20 + [40.0] * 150)
+
+    assert actions[-1].settings["model"].replicas < max(each.settings["model"].replicas for each in actions)
+
+
+def test_a_steady_rate_is_held_and_every_decision_says_why():
+    _, actions = play(STEERING, [40.0] * 120)
+
+    assert sum(each.held for each in actions[60:]) > 55
+    assert all("events/s" in each.reason for each in actions)
+    assert all(each.reason.startswith("held: ") == each.held for each in actions)
+
+
+def test_a_change_names_the_alternatives_with_their_misses_and_costs():
+    _, actions = play(STEERING, [40.0] * 30 + [160.0] * 5)
+    change = next(each for each in actions[31:] if not each.held)
+    stay = next(each for each in change.rejected if each.what == "stay as it is")
+
+    assert stay.why == "misses too many"
+    assert stay.miss > 0.01 > change.predicted_miss
+    assert stay.usd_per_hour < change.usd_per_hour
+
+
+def test_a_model_that_got_slower_gets_more_replicas_at_the_same_rate():
+    _, usual = play(STEERING, [80.0] * 60)
+    _, slow = play(STEERING, [80.0] * 60, slower=1.6)
+
+    assert slow[-1].settings["model"].replicas > usual[-1].settings["model"].replicas
+
+
+def test_an_objective_that_nothing_keeps_is_said_and_the_rate_is_borne():
+    _, actions = play(Steering(GRAPH, 0.02), [40.0] * 3)
+
+    assert "no plan keeps the objective" in actions[0].reason
+    assert actions[0].settings["model"].replicas >= 1
+
+
+def test_traffic_follows_a_jump_at_once_and_noise_not_at_all():
+    random, traffic = np.random.default_rng(2), Traffic()
+    for _ in range(200):
+        traffic = traffic.after(random.poisson(30, 2).tolist(), 1.0)
+    steady = traffic.rate_per_s
+    for _ in range(3):
+        traffic = traffic.after(random.poisson(60, 2).tolist(), 1.0)
+
+    assert steady == pytest.approx(60, rel=0.06)
+    assert traffic.dispersion == pytest.approx(1.0, abs=0.4)
+    assert traffic.rate_per_s > 90
+
+
+@pytest.mark.parametrize("counts", [[7, 5, 3, 2], [4, 4, 9]])
+def test_counts_of_any_parts_add_up(counts):
+    assert sum(Traffic().after(counts, 1.0).halves) == sum(counts)
+
+
+@given(st.lists(st.floats(0.5, 8.0), max_size=40), st.floats(0.0005, 0.05))
+@settings(max_examples=50)
+def test_a_larger_budget_never_asks_for_more_headroom(ratios, share):
+    headroom = Headroom()
+    for ratio in ratios:
+        headroom = headroom.learn(ratio)
+
+    assert headroom.factor(2 * share) <= headroom.factor(share)
