@@ -11,9 +11,10 @@ ROOMS ?= fused
 REPORT ?= reports/demo.json
 DATA ?= ../shared/data
 BENCH ?=
+PAYLOADS ?= 1000000
 PEERS := bytewax faststream faust quix
 
-.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes bench-steering models clean
+.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes bench-steering fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +74,9 @@ bench-modes: $(STAMP) ## what the transactional mode costs, beside the effective
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)
+
+fuzz: $(STAMP) ## a million mutants of events through decoding, contract and ingest: nothing may crash (PAYLOADS)
+	$(BIN)/python tests/fuzzing.py --payloads $(PAYLOADS)
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

@@ -9,7 +9,7 @@ import orjson
 
 from guidevane.codec import header_of, schema_id_of
 from guidevane.errors import Reject
-from guidevane.plain import PlainJson
+from guidevane.plain import PlainJson, repeated_key, strings_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FLOATS = {"float", "double"}
 _FLAT = {"string", "bytes", "boolean", "enum", "fixed"}
 _INT_BOUNDS = (-(1 << 31), (1 << 31) - 1)
+MAX_HEADERS = 128
 
 
 class Contract:
@@ -49,6 +50,9 @@ class Contract:
         self._plain = PlainJson(event.parsed)
         self._bounds = [(name, *_bounds(event, name)) for name in event.numeric_fields if _bounded(event, name)]
         numeric = set(event.numeric_fields)
+        self._times = event.time is not None
+        texts = {"string", "bytes"}
+        self._texts = [name for name in event.fields if event.kinds(name) & texts and not event.kinds(name) - _FLAT]
         self._nested = [name for name in event.fields if name not in numeric and event.kinds(name) - _FLAT]
 
     @property
@@ -60,22 +64,25 @@ class Contract:
         """Return the event in a record. Raises ``Reject`` and nothing else, whatever the bytes.
 
         JSON is what starts with ``{`` and names no schema that is known, whatever its ``content-type``.
-        Causes: those of :meth:`guidevane.codec.Codec.decoder`; for JSON "malformed", "missing_field", "wrong_type";
-        for both "empty_key", "not_finite", "out_of_range".
+        Causes: those of :meth:`guidevane.codec.Codec.decoder`; for JSON "malformed", "duplicate_key", "missing_field",
+        "wrong_type"; for both "empty_key", "not_finite", "out_of_range", "too_long", "bad_time", "too_many_headers".
         """
         value = record.value
+        if len(record.headers) > MAX_HEADERS:
+            says = f"{self.event.contract}: {len(record.headers)} headers, at most {MAX_HEADERS} are read"
+            raise Reject("too_many_headers", says)
         if not value:
             raise Reject("empty", f"{self.event.contract}: the value is empty")
         if value[0] in _JSON_STARTS and self._is_json(record, value):
-            return self.of_json(self._parse(value))
+            return self.of_json(self._parse(value), record.timestamp_us)
         body = self._avro(value, record.headers)
-        self._check(body)
+        self._check(body, record.timestamp_us)
         return body
 
-    def of_json(self, value: object) -> dict[str, Any]:
+    def of_json(self, value: object, written_us: int = 0) -> dict[str, Any]:
         """Return the event in a JSON value that is parsed already. Raises ``Reject`` as :meth:`read` does."""
         body = self._plain(value)
-        self._check(body)
+        self._check(body, written_us)
         return body
 
     def _is_json(self, record: Record, value: bytes) -> bool:
@@ -91,11 +98,16 @@ class Contract:
             says = f"{self.event.contract}: {len(value)} bytes, at most {self._max_bytes} are read"
             raise Reject("decode_budget", says)
         try:
-            return orjson.loads(value)
+            parsed = orjson.loads(value)
         except orjson.JSONDecodeError as wrong:
             raise Reject("malformed", f"{self.event.contract}: not JSON, {wrong!s:.120}") from wrong
+        # A parser keeps one of two equal keys, and parsers differ in which. Where something was dropped, there are
+        # more quotes than what is left can account for; escaped quotes are counted by the slow way.
+        if value.count(b'"') != 2 * strings_in(parsed) and (name := repeated_key(value)) is not None:
+            raise Reject("duplicate_key", f"{self.event.contract}: key {name!r:.60} is there twice")
+        return parsed
 
-    def _check(self, body: Mapping[str, Any]) -> None:
+    def _check(self, body: Mapping[str, Any], written_us: int) -> None:
         key = body[self.event.key]
         if key is None or key in {"", b""}:
             raise Reject("empty_key", f"{self.event.contract}: field {self.event.key!r} is {key!r}")
@@ -104,9 +116,23 @@ class Contract:
             # One comparison tells apart the good from all of NaN, infinity and out of range.
             if value is not None and not low <= value <= high:
                 self._refuse(name, value, low, high)
+        for name in self._texts:
+            text = body[name]
+            if isinstance(text, str | bytes) and len(text) > self.event.longest:
+                says = f"{self.event.contract}: field {name!r} has {len(text)} characters, at most {self.event.longest}"
+                raise Reject("too_long", says)
         for name in self._nested:
             if not _finite(body[name]):
                 raise Reject("not_finite", f"{self.event.contract}: field {name!r} holds a number that is not finite")
+        if self._times:
+            self._check_time(body, written_us)
+
+    def _check_time(self, body: Mapping[str, Any], written_us: int) -> None:
+        happened_us = self.event.time_us(body)
+        low, high = self.event.time_bounds_us(written_us)
+        if happened_us is not None and not low <= happened_us <= high:
+            says = f"field {self.event.time!r} is {body[str(self.event.time)]}, which is {happened_us} µs: not within"
+            raise Reject("bad_time", f"{self.event.contract}: {says} [{low}, {high}]; see since= and ahead_s=")
 
     def _refuse(self, name: str, value: float, low: float, high: float) -> None:
         if not math.isfinite(value):

@@ -72,7 +72,8 @@ class Member:
     ``inputs`` names the encoders that it reads, in order; ``None`` means the whole vector. Batches are padded to whole
     tiles of ``tile`` rows, which makes scores independent of batching. ``deadline_share`` is the most of an event's
     remaining time that may be spent waiting for this member, 0 to 1. ``warm_up`` are the batch sizes it
-    must have answered before it counts as ready.
+    must have answered before it counts as ready. After ``stuck_after_s`` on one call it counts as hung: its replica is
+    replaced, and the event that caused it becomes a dead letter.
 
     >>> Member("wide", "models:/employment-wide@champion").tile
     64
@@ -88,6 +89,7 @@ class Member:
     device: Device = "auto"
     autocast: Autocast | None = None
     warm_up: tuple[Annotated[int, Field(ge=1)], ...] = (1, 64)
+    stuck_after_s: Annotated[float, Field(gt=0)] = 5.0
 
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of a model that no registry can hold, and of a GPU that nobody reserved."""
@@ -214,7 +216,10 @@ class Ensemble:
     """Members, and how their answers become one score.
 
     ``quorum`` is how many must have answered for the score to count. ``late`` says what becomes of an answer that
-    comes after the event had to be decided: it is ignored (and counted).
+    comes after the event had to be decided: it is ignored (and counted). ``poison`` says what becomes of an event that
+    breaks a member which is otherwise well (it raises, says NaN, hangs or dies): "dead_letter" sets it aside, for
+    nobody knows what the others would have to make of it; "degrade" decides it by them. What breaks all is always set
+    aside; a member that breaks on everything is broken, and degrades decisions.
 
     >>> ensemble = Ensemble([Member("a", "models:/a@champion"), Member("b", "models:/b@champion")], quorum=2)
     >>> ensemble.join(np.array([[0.2, 0.2], [0.4, 0.4]]), np.array([[True, True], [True, False]])).round(6).tolist()
@@ -225,6 +230,7 @@ class Ensemble:
     combine: Combiner = WeightedMean()
     quorum: Annotated[int, Field(ge=1)] = 1
     late: Literal["ignore"] = "ignore"
+    poison: Literal["dead_letter", "degrade"] = "dead_letter"
 
     @cached_property
     def names(self) -> tuple[str, ...]:

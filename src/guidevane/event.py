@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import re
 from pathlib import Path
@@ -22,6 +23,10 @@ _TEXT = {"string"}
 # What a person can read and a map of strings can hold.
 _SCALARS = _NUMBERS | _TEXT | {"boolean", "enum"}
 _MICROSECONDS = {"timestamp-millis": (1000, 1), "timestamp-nanos": (1, 1000)}
+# Seconds or milliseconds that were sent as microseconds lie in January 1970; nanoseconds, far after 2200.
+_SINCE = dt.date(1980, 1, 1)
+_EPOCH = dt.date(1970, 1, 1)
+_NEVER_US = 230 * 365 * 86_400_000_000
 
 
 def _named(contract: str) -> str:
@@ -39,7 +44,9 @@ class Event:
     ``key`` orders events and is never null; ``id`` identifies an event (else its place in the topic does);
     ``time`` is when it happened, in microseconds since the epoch unless its logical type says otherwise (else the
     record's timestamp is). ``protected`` fields are watched and never seen by a model; ``pii`` fields are strings that
-    ingest replaces by pseudonyms; ``ranges`` are the inclusive bounds of numbers.
+    ingest replaces by pseudonyms; ``ranges`` are the inclusive bounds of numbers. An event that says it happened before
+    ``since``, or more than ``ahead_s`` after its record was written, is refused: a wrong unit, or a broken clock. So is
+    one with a text of more than ``longest`` characters (or bytes): it would be carried through every topic.
 
     >>> ping = {"type": "record", "name": "net.ping", "fields": [{"name": "host", "type": "string"}]}
     >>> event = Event("net.ping.v1", schema=ping, key="host")
@@ -55,6 +62,9 @@ class Event:
     protected: tuple[str, ...] = Field(default=(), kw_only=True)
     pii: tuple[str, ...] = Field(default=(), kw_only=True)
     ranges: dict[str, tuple[float, float]] = Field(default_factory=dict, kw_only=True)
+    since: dt.date = Field(default=_SINCE, kw_only=True)
+    ahead_s: Annotated[float, Field(ge=0)] = Field(default=86_400.0, kw_only=True)
+    longest: Annotated[int, Field(ge=1)] = Field(default=65_536, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -105,6 +115,15 @@ class Event:
             return None
         times, per = self._unit
         return int(value) * times // per
+
+    def time_bounds_us(self, written_us: int) -> tuple[int, int]:
+        """Return the inclusive bounds of when an event happened whose record was written then (0: nobody knows).
+
+        >>> Event("net.ping.v1", schema={}, key="host", ahead_s=1).time_bounds_us(2_000_000_000_000_000)
+        (315532800000000, 2000000001000000)
+        """
+        low = (self.since - _EPOCH).days * 86_400_000_000
+        return low, min(written_us + int(self.ahead_s * 1e6), _NEVER_US) if written_us > 0 else _NEVER_US
 
     def mistakes(self) -> Iterator[Mistake]:
         """Yield what is wrong with the contract."""

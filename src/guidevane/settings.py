@@ -26,6 +26,9 @@ class RoomSettings(BaseSettings):
 
     Kafka's own settings come as ``KAFKA_<NAME>``: ``KAFKA_BOOTSTRAP_SERVERS``, and what aiokafka
     takes for security (``KAFKA_SECURITY_PROTOCOL``, ``KAFKA_SASL_MECHANISM``, ``KAFKA_SSL_CAFILE``, ...).
+
+    A room stops once more than ``dead_letter_share`` of its last ``dead_letter_window`` events are dead letters, and at
+    least ``dead_letter_least`` of them; a share of 1 is no limit.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
@@ -40,6 +43,9 @@ class RoomSettings(BaseSettings):
     delivery: Literal["effective", "transactional"] | None = None
     transact_every_s: Annotated[float, Field(ge=0, le=5)] = 0.1
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192
+    dead_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    dead_letter_window: Annotated[int, Field(ge=1)] = 1000
+    dead_letter_least: Annotated[int, Field(ge=1)] = 100
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_level: str = "INFO"
     niceness: Annotated[int, Field(ge=0, le=19)] = 0

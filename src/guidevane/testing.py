@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ from guidevane.contract import Contract
 from guidevane.errors import Retryable
 from guidevane.log import Message
 from guidevane.log.memory import MemoryLog
+from guidevane.poison import Poison, poison
 from guidevane.registry import Registry, Tiled, load
 from guidevane.runtime.deadletter import reasons
+from guidevane.runtime.redrive import withdrawn
 from guidevane.runtime.worker import Limits, Worker
 from guidevane.services.inference.members import Answer, MemberFailed
 from guidevane.services.inference.service import Inference, inference_stage
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Stage
 
-__all__ = ["Decided", "LocalMembers", "ManualClock", "MemoryLog", "hot_stages", "run_pipeline"]
+__all__ = ["Decided", "LocalMembers", "ManualClock", "MemoryLog", "Poison", "hot_stages", "poison", "run_pipeline"]
 
 
 @dataclass(slots=True)
@@ -97,12 +100,20 @@ class LocalMembers:
 
 
 def hot_stages(
-    pipeline: Pipeline, members: Any, codec: Codec, *, clock: Clock, metrics: Metrics, secret: bytes = b"test" * 8
+    pipeline: Pipeline,
+    members: Any,
+    codec: Codec,
+    *,
+    clock: Clock,
+    metrics: Metrics,
+    secret: bytes = b"test" * 8,
+    log: Log | None = None,
 ) -> list[Stage]:
-    """Return the four stages of the hot path, as the rooms build them."""
+    """Return the four stages of the hot path, as the rooms build them; with ``log``, letters sent again are known."""
+    letters = None if log is None else functools.partial(withdrawn, log, pipeline.topics)
     contract = Contract(pipeline.event, codec)
     return [
-        ingest_stage(Ingest(pipeline, contract, codec, clock=clock, metrics=metrics, secret=secret)),
+        ingest_stage(Ingest(pipeline, contract, codec, clock=clock, metrics=metrics, secret=secret, letters=letters)),
         preprocess_stage(Preprocess(pipeline, codec)),
         inference_stage(Inference(pipeline, members, codec, clock=clock, metrics=metrics)),
         postprocess_stage(Postprocess(pipeline, codec, clock=clock, metrics=metrics)),
@@ -120,36 +131,39 @@ class Decided:
 
 async def run_pipeline(
     pipeline: Pipeline,
-    events: Sequence[Mapping[str, object] | bytes],
+    events: Sequence[Mapping[str, object] | bytes | Message],
     *,
     members: Any = None,
     clock: Clock | None = None,
+    log: MemoryLog | None = None,
     within_s: float = 30.0,
 ) -> Decided:
-    """Send events (dicts become JSON, bytes go as they are) through the hot path, in this process.
+    """Send events (dicts become JSON, bytes and messages go as they are) through the hot path, in this process.
 
+    With ``log``, go on with one that was used before, whatever is new on its events topic; its partitions are its own.
     Raises ``TimeoutError`` where not every event has its outcome after ``within_s``.
     """
     clock = clock or ManualClock()
     catalogue = Catalogue()
     catalogue.learn(pipeline.event)
     codec = Codec(catalogue)
-    log = MemoryLog(partitions=1, clock=clock)
+    log = log or MemoryLog(partitions=1, clock=clock)
     topics = pipeline.topics
     for event in events:
-        value = event if isinstance(event, bytes) else orjson.dumps(event)
-        await log.append(topics.events, 0, [Message(None, value)])
+        await log.append(topics.events, 0, [event if isinstance(event, Message) else Message(None, _bytes(event))])
     metrics = Metrics(pipeline.name, "test", "test")
-    stages = hot_stages(pipeline, members or LocalMembers(pipeline), codec, clock=clock, metrics=metrics)
+    stages = hot_stages(pipeline, members or LocalMembers(pipeline), codec, clock=clock, metrics=metrics, log=log)
     worker = Worker(
         stages,
         log=log, dlq=topics.dlq, group=f"{pipeline.name}.test", instance="test", clock=clock, metrics=metrics,
-        health=Health(clock), limits=Limits(poll_s=0.01, commit_every_s=0.0),
+        health=Health(clock), limits=Limits(poll_s=0.01, commit_every_s=0.0, linger_s=0.0),
     )  # fmt: skip
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))
     try:
-        await _until_committed(log, f"{pipeline.name}.test", topics.events, len(events), running, within_s)
+        await _until_committed(
+            log, f"{pipeline.name}.test", topics.events, len(log.records(topics.events)), running, within_s
+        )
     finally:
         stop.set()
         await running
@@ -173,3 +187,7 @@ async def _until_committed(
                 return
             await asyncio.sleep(0.002)
     await running
+
+
+def _bytes(event: Mapping[str, object] | bytes) -> bytes:
+    return event if isinstance(event, bytes) else orjson.dumps(event)

@@ -83,6 +83,11 @@ class Topics:
         """Dead letters of every stage, original bytes untouched."""
         return f"{self.pipeline}.dlq"
 
+    @property
+    def redrives(self) -> str:
+        """Which dead letters were sent again, and where to; compacted."""
+        return f"{self.pipeline}.redrives"
+
     def specs(self, partitions: int = DEFAULT_PARTITIONS) -> list[TopicSpec]:
         """Return every topic that the pipeline needs, the platform's own three included."""
         hot = {"retention.ms": str(_WEEK_MS)}
@@ -100,6 +105,7 @@ class Topics:
             TopicSpec(self.outcomes, partitions, hot),
             TopicSpec(self.alerts, partitions, keep),
             TopicSpec(self.dlq, partitions, keep),
+            TopicSpec(self.redrives, 1, {"cleanup.policy": "compact"}),
             TopicSpec(TELEMETRY, 1, {"retention.ms": str(_WEEK_MS // 7)}),
             TopicSpec(CONTROL, 1, {"cleanup.policy": "compact"}),
             TopicSpec(AUDIT, 1, {"retention.ms": "-1"}),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from guidevane.ledger import commits, letters
 from guidevane.ledger.finding import Finding, Oracle
-from guidevane.ledger.held import id_of, origin_of
+from guidevane.ledger.held import REDRIVE, id_of, origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from guidevane.ledger.held import Held
     from guidevane.ledger.ledger import Entry
+    from guidevane.log import Record
 
 __all__ = ["Allowance", "Finding", "Oracle", "Verdict", "judge"]
 
@@ -106,11 +107,17 @@ def _twice(entries: Mapping[str, Entry], held: Held) -> Iterator[Finding]:
 def _conflicting(entries: Mapping[str, Entry], held: Held, allowed: Allowance) -> Iterator[Finding]:
     for event_id in entries:
         made = held.decisions.get(event_id, ())
-        if made and event_id in held.letters:
+        if made and event_id in held.letters and not _withdrawn(held.letters[event_id], made):
             yield Finding(Oracle.CONFLICT, event_id, "a decision and a dead letter")
         contents = {record.value for record in made}
         if len(contents) > 1 and not allowed.behind_zombie:
             yield Finding(Oracle.CONFLICT, event_id, f"{len(contents)} decisions that differ")
+
+
+def _withdrawn(letters_: Sequence[Record], made: Sequence[Record]) -> bool:
+    """Tell whether each decision says that it redrives one of the letters (decision 0006)."""
+    places = {f"{letter.partition}/{letter.offset}".encode() for letter in letters_}
+    return all(record.header(REDRIVE) in places for record in made)
 
 
 def _repeats(entries: Mapping[str, Entry], held: Held, earlier: Container[str]) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EVENT_ID = "event_id"
 """The header by which an event and its outcomes are known; the load writes it, and so must every room."""
 ORIGIN = "gv.origin"
+REDRIVE = "gv.redrive.of"
 
 
 @dataclass(frozen=True, slots=True)

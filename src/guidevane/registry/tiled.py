@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidevane.errors import Misconfigured
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -26,12 +28,19 @@ class Tiled:
         self.device = predictor.device
 
     def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return float64[n] of float32[n, d], in ``ceil(n / tile)`` calls."""
+        """Return float64[n] of float32[n, d], in ``ceil(n / tile)`` calls.
+
+        Raises ``Misconfigured`` where the model gives other than one score a row.
+        """
         rows, width = matrix.shape
         scores = np.empty(rows, dtype=np.float64)
         for start in range(0, rows, self.tile):
             part = np.zeros((self.tile, width), dtype=np.float32)
             size = min(self.tile, rows - start)
             part[:size] = matrix[start : start + size]
-            scores[start : start + size] = self._predictor.predict(part)[:size]
+            said = self._predictor.predict(part)
+            if said.shape != (self.tile,):
+                # Assigned as it is, one score would be spread over all events.
+                raise Misconfigured(f"{self.version}: scores of shape {said.shape} for {self.tile} events")
+            scores[start : start + size] = said[:size]
         return scores

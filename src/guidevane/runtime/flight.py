@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guidevane.clock import Clock
     from guidevane.runtime.delivery import Outbox
     from guidevane.runtime.fence import Fence
+    from guidevane.runtime.limit import Tally
     from guidevane.runtime.takeover import Ownership
     from guidevane.telemetry.metrics import Metrics
     from guidevane.telemetry.tracing import Tracer
@@ -59,6 +60,7 @@ class Route:
     fence: Fence
     tracer: Tracer
     turns: Sequence[asyncio.Semaphore]
+    tally: Tally
 
     async def carry(self, flight: Flight, outbox: Outbox, owned: dict[Partition, Ownership]) -> None:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
@@ -90,6 +92,9 @@ class Route:
             started_us, started_s = self.clock.now_us(), self.clock.monotonic_s()
             results = await answers(stage, [records[i] for i in fresh], clock=self.clock, metrics=self.metrics)
             self._measure(stage, len(fresh), started_s)
+        rejects = [result for result in results if isinstance(result, Reject)]
+        # Before anything of the batch is written: past the limit, it stays in the log as it came.
+        self.tally.note(stage.name, len(fresh) if index == 0 else 0, rejects)
         # Batches may be handled side by side, but what they say leaves in their order.
         if flight.before is not None:
             await flight.before.passed[index].wait()

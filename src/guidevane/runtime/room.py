@@ -19,6 +19,7 @@ from guidevane.errors import GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
+from guidevane.runtime.limit import DeadLetterLimit
 from guidevane.runtime.loop import loop_runner
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.worker import Limits, Worker
@@ -80,6 +81,9 @@ class Room(Generic[S_co]):
                 max_records=settings.max_in_flight_records,
                 session_s=settings.session_timeout_s,
                 transact_every_s=settings.transact_every_s,
+                dead_letters=DeadLetterLimit(
+                    settings.dead_letter_share, settings.dead_letter_window, settings.dead_letter_least
+                ),
             ),
             mode=settings.delivery or self.pipeline.delivery,
         )

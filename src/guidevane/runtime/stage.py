@@ -14,6 +14,10 @@ from guidevane.telemetry.tracing import HEADER as TRACE
 # along, it names the event on every topic. It is how a stage knows its own answers again.
 ORIGIN = reading.ORIGIN
 
+# On an event that was a dead letter and is sent again, and on all that comes of it: the letter's place on the dlq.
+REDRIVE = "gv.redrive.of"
+_CARRIED = frozenset({TRACE, REDRIVE})
+
 Result = Message | Reject | None
 """One answer for one record: a message, a dead letter's reason, or nothing (a duplicate)."""
 
@@ -61,10 +65,9 @@ def origin_of(record: Record, *, first: bool) -> int:
 
 
 def carried(record: Record, origin: int, message: Message, *, first: bool) -> Headers:
-    """Return the headers of an answer: its own, its origin, and the trace it belongs to.
+    """Return the headers of an answer: its own, its origin, the trace it belongs to, the letter it redrives.
 
     What the first stage reads was written by the world: only its handler says what of it is carried on.
     """
     mine: Headers = (*message.headers, (ORIGIN, b"%d" % origin))
-    trace = None if first else record.header(TRACE)
-    return mine if trace is None else (*mine, (TRACE, trace))
+    return mine if first else (*mine, *[header for header in record.headers if header[0] in _CARRIED])

@@ -23,6 +23,7 @@ from guidevane.log import Fetch, Partition, Record
 from guidevane.runtime.effective import Effective
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Flight, Route
+from guidevane.runtime.limit import DeadLetterLimit, Tally, TooManyDeadLetters
 from guidevane.runtime.pacing import Pacing, weight_bytes
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.takeover import Ownership, take_over
@@ -47,7 +48,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions."""
+    """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
+
+    A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
+    every few seconds hears it.
+    """
 
     fetch: Fetch = field(default_factory=Fetch)
     max_records: int = 8192
@@ -56,6 +61,8 @@ class Limits:
     transact_every_s: float = 0.1
     drain_s: float = 8.0
     session_s: float = 10.0
+    dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+    linger_s: float = 15.0
     poll_s: float = 0.25
     backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
 
@@ -93,7 +100,10 @@ class Worker:
         self.fetch_settings = self.limits.fetch
         self.fence = Fence(clock, self.limits.session_s)
         turns = [asyncio.Semaphore(stage.concurrency) for stage in stages]
-        self.route = Route(stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns)
+        self.route = Route(
+            stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns,
+            Tally(self.limits.dead_letters),
+        )  # fmt: skip
         self.pacing = Pacing(self.limits.max_records, self.limits.max_bytes)
         self._consumer: Consumer | None = None
         self._delivery: Delivery | None = None
@@ -102,6 +112,7 @@ class Worker:
         self._dirty: set[Partition] = set()
         self._generation = 0
         self._joined = asyncio.Event()
+        self._given_up = False
 
     def gather(self, fetch: Fetch) -> None:
         """Change how records are gathered, from the next fetch on."""
@@ -125,9 +136,25 @@ class Worker:
                     _log.warning("starting over: %s", trouble)
                     attempt = attempt + 1 if self._generation == 0 else 0
                     await _first_of(stop.wait(), self.limits.backoff.delay_s(attempt))
+                except TooManyDeadLetters as limit:
+                    await self._stopped(limit, stop)
+                    raise
         finally:
-            self.health.ready(False, "stopped")
+            if not self._given_up:
+                self.health.ready(False, "stopped")
             ticker.cancel()
+
+    async def _stopped(self, limit: TooManyDeadLetters, stop: asyncio.Event) -> None:
+        """Say why nothing is consumed any more, for long enough to be heard."""
+        self._given_up = True
+        self.health.ready(False, str(limit))
+        self.metrics.gauge(names.STOPPED, 1, reason="dead_letters")
+        self.metrics.gauge(names.DEAD_LETTER_SHARE, self.route.tally.share)
+        _log.error("stopped: %s", limit)
+        until_s = self.clock.monotonic_s() + self.limits.linger_s
+        while not stop.is_set() and self.clock.monotonic_s() < until_s:
+            self.health.tick()
+            await _first_of(stop.wait(), 1.0)
 
     async def _live(self, stop: asyncio.Event) -> None:
         """One life: from joining the group to leaving it, or to the first trouble."""
@@ -145,7 +172,12 @@ class Worker:
         try:
             await consumer.start()
             self._consumer = consumer
-            await self._loop(consumer, delivery, stop)
+            try:
+                await self._loop(consumer, delivery, stop)
+            except TooManyDeadLetters:
+                # What was answered before stays answered; the rest is read again when somebody has mended it.
+                await self._commit(consumer, delivery)
+                raise
             self.health.ready(False, "draining")
             await self._settle(consumer, delivery, self.limits.drain_s)
         finally:

@@ -97,6 +97,10 @@ CONSUMER_LAG_RECORDS = _metric(
 )
 OWNED_PARTITIONS = _metric("gauge", "owned_partitions", "{partition}", "topic", "Partitions that this process owns.")
 FETCH_WAIT_SECONDS = _metric("gauge", "fetch_wait_seconds", "s", "", "How long a fetch waits for company, as set now.")
+DEAD_LETTER_SHARE = _metric(
+    "gauge", "dead_letter_share", "1", "", "Of the last events, the share that died, when the room stopped for it."
+)
+STOPPED = _metric("gauge", "stopped", "1", "reason", "1 where the room has given up and a person must mend something.")
 MAX_BATCH = _metric("gauge", "max_batch", "{record}", "", "The largest batch allowed, as set now.")
 CONTROL_EPOCH = _metric("gauge", "control_epoch", "1", "", "The epoch of the control event obeyed last.")
 

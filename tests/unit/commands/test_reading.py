@@ -14,11 +14,12 @@ from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
 from guidevane.commands import dlq, topics
 from guidevane.commands.cluster import bootstrap_of, codec_for
+from guidevane.commands.letters import Wanted, moment_ms, one
 from guidevane.commands.records import as_json, plain, shown
 from guidevane.errors import Misconfigured, Reject
 from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
-from guidevane.runtime.deadletter import dead_letter
+from guidevane.runtime.deadletter import dead_letter, reasons
 
 CODEC = Codec(Catalogue())
 LABEL = {"event_id": "e1", "label": 1.0, "observed_at_us": None}
@@ -75,11 +76,12 @@ async def test_given_dead_letters_then_they_are_filtered_and_the_newest_kept() -
         )
         await log.append("x.dlq", n % 2, [letter])
 
-    assert len(await dlq.newest(log, "x", CODEC, most=50)) == 20
-    assert len(await dlq.newest(log, "x", CODEC, most=3)) == 3
-    assert len(await dlq.newest(log, "x", CODEC, stage="inference", most=50)) == 10
-    assert len(await dlq.newest(log, "x", CODEC, stage="inference", cause="b", most=50)) == 5
-    assert (await dlq.one(log, "x", CODEC, "1/3"))["reasons"]["offset"] == "7"
+    assert len(await dlq.newest(log, "x", CODEC, Wanted(), most=50)) == 20
+    assert len(await dlq.newest(log, "x", CODEC, Wanted(), most=3)) == 3
+    assert len(await dlq.newest(log, "x", CODEC, Wanted(stage="inference"), most=50)) == 10
+    assert len(await dlq.newest(log, "x", CODEC, Wanted(stage="inference", cause="b"), most=50)) == 5
+    assert len(await dlq.newest(log, "x", CODEC, Wanted(partition=1, places=frozenset({"1/3", "0/1"})), most=50)) == 1
+    assert reasons(await one(log, "x.dlq", "1/3"))["offset"] == "7"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,26 @@ async def test_given_dead_letters_then_they_are_filtered_and_the_newest_kept() -
 )
 async def test_given_a_place_that_is_none_then_that_is_said(place: str, says: str) -> None:
     with pytest.raises(Misconfigured, match=says):
-        await dlq.one(MemoryLog(partitions=2), "x", CODEC, place)
+        await one(MemoryLog(partitions=2), "x.dlq", place)
+
+
+async def test_given_letters_that_died_at_other_times_then_those_between_two_times_are_found() -> None:
+    log = MemoryLog()
+    for second in range(10):
+        record = Record("x.events", 0, second, None, b"", (("event_id", b"e%d" % second),))
+        letter = dead_letter(record, Reject("c", "why"), stage="s", group="g", now_us=second * 1_000_000)
+        await log.append("x.dlq", 0, [letter])
+    since, until = moment_ms("1970-01-01T00:00:03", 0), moment_ms("2s", 9_000_000)
+    found = await dlq.newest(log, "x", CODEC, Wanted(since_ms=since, until_ms=until), most=50)
+    assert [letter["headers"]["event_id"] for letter in found] == ["e3", "e4", "e5", "e6"]
+    (only,) = await dlq.newest(log, "x", CODEC, Wanted(event_id="e8"), most=50)
+    assert (only["offset"], only["redriven"]) == (8, None)
+
+
+@pytest.mark.parametrize("said", ["yesterday", "5", "m", "2026-99-01"])
+def test_given_a_time_that_is_none_then_that_is_said(said: str) -> None:
+    with pytest.raises(Misconfigured, match="is no time"):
+        moment_ms(said, 0)
 
 
 async def test_given_a_pipeline_then_all_its_topics_are_listed_with_what_they_carry() -> None:
@@ -127,7 +148,7 @@ def test_given_a_topic_of_an_example_then_its_own_contract_is_known() -> None:
     assert "employment.record" not in codec_for("mine.events", None).catalogue.names()
 
 
-@pytest.mark.parametrize(("app", "names"), [(topics.app, ["list", "tail"]), (dlq.app, ["list", "show"])])
+@pytest.mark.parametrize(("app", "names"), [(topics.app, ["list", "tail"]), (dlq.app, ["list", "show", "redrive"])])
 def test_every_command_explains_itself(app, names: list[str]) -> None:
     for name in names:
         result = CliRunner().invoke(app, [name, "--help"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -38,7 +39,7 @@ PIPELINE = Pipeline(
     name="plant",
     event=Event("plant.reading.v1", schema=READING, key="sensor", time="at_us", protected=("site",), pii=("sensor",)),
     features=[Numeric("value")],
-    ensemble=Ensemble([Member("a", "m:a"), Member("b", "m:b")], quorum=1),
+    ensemble=Ensemble([Member("a", "m:a", stuck_after_s=0.05), Member("b", "m:b", stuck_after_s=0.05)], quorum=1),
     decision=Threshold(0.5, positive="stop", negative="go"),
     slo=Latency(within_ms=200),
 )
@@ -88,10 +89,12 @@ async def features(values: list[float]) -> list[Record]:
     return onward(await Preprocess(PIPELINE, CODEC)(onward(accepted)))
 
 
-async def predictions(members: Members, values: list[float], **patience: float) -> list[dict]:
-    inference = Inference(
-        PIPELINE, members, CODEC, clock=CLOCK, metrics=METRICS, patience=Patience(**patience) if patience else None
-    )
+async def predictions(
+    members: Members, values: list[float], poison: str = "dead_letter", **patience: float
+) -> list[dict]:
+    pipeline = replace(PIPELINE, ensemble=replace(PIPELINE.ensemble, poison=poison))
+    told = Patience(**patience) if patience else None
+    inference = Inference(pipeline, members, CODEC, clock=CLOCK, metrics=METRICS, patience=told)
     return [m if isinstance(m, Reject) else m.body for m in await inference(await features(values))]
 
 
@@ -126,8 +129,8 @@ async def test_given_personal_fields_then_nobody_is_named_and_the_same_person_st
 
 
 async def test_given_no_time_in_the_event_then_the_records_counts_and_the_deadline_follows():
-    (mine, theirs) = await ingest()([event(1, at_us=5_000_000), event(2)])
-    assert (mine.body["event_time_us"], mine.body["deadline_us"]) == (5_000_000, 5_200_000)
+    (mine, theirs) = await ingest()([event(1, at_us=1_700_000_000_000_000), event(2)])
+    assert (mine.body["event_time_us"], mine.body["deadline_us"]) == (1_700_000_000_000_000, 1_700_000_000_200_000)
     assert theirs.body["event_time_us"] == CLOCK.now_us()
 
 
@@ -162,14 +165,25 @@ async def test_given_nobody_in_time_then_the_answer_is_the_fallback():
     assert (said["outcome"], said["score"]) == ("fallback", None)
 
 
-async def test_given_one_event_that_breaks_a_member_then_its_innocents_get_full_answers():
+@pytest.mark.parametrize("poison", ["dead_letter", "degrade"])
+async def test_given_one_event_that_breaks_a_member_then_its_innocents_get_full_answers(poison):
     def fragile(matrix):
         if (matrix == 13.0).any():
             raise MemberFailed("cannot stand 13")
         return np.full(len(matrix), 0.5)
 
-    said = await predictions(Members(a=fragile, b=0.5), [float(i) for i in range(20)])
-    assert [each["outcome"] for each in said] == ["degraded" if i == 13 else "full" for i in range(20)]
+    said = await predictions(Members(a=fragile, b=0.5), [float(i) for i in range(20)], poison=poison)
+    broke = said.pop(13)
+    assert [each["outcome"] for each in said] == ["full"] * 19
+    if poison == "degrade":
+        assert broke["outcome"] == "degraded"
+    else:
+        assert (broke.cause, "event e13: cannot stand 13" in str(broke)) == ("model_failed", True)
+
+
+async def test_given_a_member_that_is_broken_then_decisions_are_degraded_and_no_event_is_to_blame():
+    said = await predictions(Members(a=MemberFailed("broken"), b=0.5), [1.0, 2.0, 3.0])
+    assert [each["outcome"] for each in said] == ["degraded"] * 3
 
 
 async def test_given_an_event_that_breaks_every_member_then_it_is_a_dead_letter():

@@ -1,6 +1,6 @@
 """Members on Ray Serve: one deployment each, in one application with the pipeline's name.
 
-The only file of the rooms that imports Ray. Calls go by handle, one a member and micro-batch;
+With ``judge.py``, the only file of the rooms that imports Ray. Calls go by handle, one a member and micro-batch;
 Serve's HTTP proxies are not started. Replicas are scaled from outside, by the controller.
 """
 
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ray
 from ray import serve
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.registry import Registry
-from guidevane.services.inference.members import Answer, MemberFailed, Vectors
+from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
+from guidevane.services.inference.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +55,7 @@ class MemberSpec:
     num_gpus: float
     num_cpus: float
     warm_up: tuple[int, ...]
+    stuck_after_s: float
 
     @property
     def identity(self) -> str:
@@ -77,6 +79,7 @@ def specs(pipeline: Pipeline) -> list[MemberSpec]:
                 member.name, model, str(pipeline.models or ""),
                 tuple(int(place) for place in pipeline.vector.places(member.inputs)),
                 member.tile, member.device, member.autocast, member.num_gpus, member.num_cpus, member.warm_up,
+                member.stuck_after_s,
             )
         )  # fmt: skip
     return found
@@ -103,11 +106,17 @@ class MemberReplica:
         self.places = np.array(self.spec.places, dtype=np.intp)
         for rows in self.spec.warm_up:
             self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))
+        self.watchdog = Watchdog(self.spec.stuck_after_s)
 
     async def predict(self, matrix: Vectors) -> tuple[Any, str, float]:
         """Return (float64[n] scores, version, seconds computed) for the ensemble's whole matrix float32[n, width]."""
         started = time.perf_counter()
-        scores = self.tiled.predict(np.ascontiguousarray(matrix[:, self.places]))
+        try:
+            with self.watchdog:
+                scores = self.tiled.predict(np.ascontiguousarray(matrix[:, self.places]))
+        except Exception as raised:  # noqa: BLE001 - an author's model may raise anything
+            # Serve's gRPC path hands the caller whatever was raised, as if the room itself had raised it.
+            raise MemberFailed(f"{self.spec.name}: {raised!r:.200}") from None
         return scores, self.predictor.version, time.perf_counter() - started
 
     async def describe(self) -> dict[str, str]:
@@ -206,7 +215,7 @@ def _gpu() -> bool:
 
 
 class ServedMembers:
-    """Members behind Serve's handles; a call that a dying replica took with it is made again."""
+    """Members behind Serve's handles. ``on_retry`` is told of each call that must be made again."""
 
     def __init__(self, pipeline: Pipeline, on_retry: Callable[[str], None] = lambda _: None) -> None:
         self.on_retry = on_retry
@@ -220,12 +229,19 @@ class ServedMembers:
             try:
                 scores, version, busy_s = await self._handles[member].predict.remote(matrix)
                 return Answer(np.asarray(scores, dtype=np.float64), version, busy_s)
+            except MemberFailed:
+                raise
             except RayTaskError as raised:
                 raise MemberFailed(f"{member}: {raised.cause!r:.200}") from raised
-            except (RayActorError, DeploymentUnavailableError, BackPressureError, RayServeException) as away:
+            except (DeploymentUnavailableError, BackPressureError, RayServeException) as away:
                 # Scoring has no memory: asking again is safe, and Serve picks another replica.
                 self.on_retry(member)
                 if attempt + 1 == _ATTEMPTS:
                     raise Retryable(f"{member} is away: {away}") from away
                 await asyncio.sleep(0.01 * 2**attempt)
+            except Exception as died:
+                # Not the model's: RayActorError, and what gRPC makes of a connection that ends. Whether the replica
+                # died of what it was asked is for the guard to find out.
+                self.on_retry(member)
+                raise MemberDied(f"{member} died: {died!r:.200}") from died
         raise AssertionError("unreachable")

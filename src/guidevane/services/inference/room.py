@@ -29,7 +29,7 @@ _WARM_UP_ROWS = (1, 16, 64) * 8
 async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable[[Control], None]]:
     """Return the stage, its members deployed and warm, and what obeys the controller for it."""
     # Imported here: Ray takes five seconds, which the other rooms of a fused process use to join.
-    from guidevane.services.inference import deployment  # noqa: PLC0415
+    from guidevane.services.inference import deployment, judge  # noqa: PLC0415
 
     room.health.ready(False, "deploying the members")
     await patiently(room, lambda: asyncio.to_thread(deployment.connect))
@@ -53,6 +53,7 @@ async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable
         metrics=room.metrics,
         knobs=knobs,
         patience=Patience(late_s=room.settings.member_timeout_s),
+        judge=judge.RayJudge(room.pipeline),
     )
 
     def obey(said: Control) -> None:

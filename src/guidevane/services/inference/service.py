@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.errors import Reject, Retryable
+from guidevane.errors import Reject
 from guidevane.events import Features, MemberScore, MemberStatus, OutcomeKind, Prediction
 from guidevane.log import Message, Record
 from guidevane.runtime.stage import Stage
-from guidevane.services.inference.members import Answer, Isolated, Members, ask_isolating
+from guidevane.services.inference.guard import Guard, Heard
 from guidevane.services.passing import EVENT_ID, reader
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from guidevane.codec import Codec
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Result
+    from guidevane.services.inference.members import Blame, Judge, Members
     from guidevane.telemetry.metrics import Metrics
 
 
@@ -56,13 +57,17 @@ class Patience:
 
 @dataclass(slots=True)
 class _Said:
-    """One member's part in a batch: float64[n] scores (NaN where there is none), and why."""
+    """One member's part in a batch: float64[n] scores (NaN where there is none), and why.
+
+    ``to_blame`` says that the rows in ``reasons`` broke it, and not that it is broken anyway.
+    """
 
     scores: NDArray[np.float64]
     version: str
     status: MemberStatus
     latency_us: int
-    reasons: dict[int, str]
+    reasons: Mapping[int, Blame]
+    to_blame: bool
 
 
 class Inference:
@@ -78,9 +83,11 @@ class Inference:
         metrics: Metrics,
         knobs: Knobs | None = None,
         patience: Patience | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.pipeline = pipeline
-        self.members = members
+        stuck_s = {member.name: member.stuck_after_s for member in pipeline.ensemble.members}
+        self.guard = Guard(members, stuck_s, clock=clock, judge=judge)
         self.clock = clock
         self.metrics = metrics
         self.knobs = knobs or Knobs()
@@ -132,50 +139,30 @@ class Inference:
 
     async def _ask_all(self, matrix: NDArray[np.float32], wait_s: float) -> list[_Said]:
         """Ask every member at once; whoever has not answered after ``wait_s`` is late."""
+        return await asyncio.gather(*(self._ask(member, matrix, wait_s) for member in self.pipeline.ensemble.names))
+
+    async def _ask(self, member: str, matrix: NDArray[np.float32], wait_s: float) -> _Said:
         started_s = self.clock.monotonic_s()
-        names_ = self.pipeline.ensemble.names
-        ended_s: dict[str, float] = {}
+        heard = await self.guard.ask(member, matrix, wait_s)
+        return self._said(member, heard, len(matrix), self.clock.monotonic_s() - started_s)
 
-        async def ask(member: str) -> Isolated:
-            try:
-                return await ask_isolating(self.members, member, matrix)
-            finally:
-                ended_s[member] = self.clock.monotonic_s()
-
-        tasks = {member: asyncio.create_task(ask(member)) for member in names_}
-        try:
-            await asyncio.wait(tasks.values(), timeout=wait_s)
-        finally:
-            for task in tasks.values():
-                task.cancel()
-        rows = len(matrix)
-        return [
-            self._said(m, task, rows, ended_s.get(m, self.clock.monotonic_s()) - started_s) for m, task in tasks.items()
-        ]
-
-    def _said(self, member: str, task: asyncio.Task[Isolated], rows: int, took_s: float) -> _Said:
-        nothing = np.full(rows, np.nan)
+    def _said(self, member: str, heard: Heard, rows: int, took_s: float) -> _Said:
         took_us = int(took_s * 1e6)
-        if not task.done() or task.cancelled():
-            self.metrics.count(names.MEMBER_FAILURES_TOTAL, member=member, cause="late")
-            return _Said(nothing, "", "late", took_us, {})
-        away = task.exception()
-        if isinstance(away, Retryable):
-            self.metrics.count(names.MEMBER_FAILURES_TOTAL, member=member, cause="away")
-            return _Said(nothing, "", "late", took_us, {})
-        if away is not None:
-            raise away
-        isolated = task.result()
-        answer: Answer | None = isolated.answer
+        answer, reasons, missing = heard.answer, heard.reasons, heard.missing
+        if reasons:
+            self.metrics.count(names.MEMBER_FAILURES_TOTAL, len(reasons), member=member, cause="failed")
+        if missing not in {None, "broken"}:
+            self.metrics.count(names.MEMBER_FAILURES_TOTAL, member=member, cause=str(missing))
+            if answer is None:
+                return _Said(np.full(rows, np.nan), "", "late", took_us, reasons, to_blame=True)
         self.metrics.observe(names.MEMBER_DURATION_SECONDS, took_s, member=member)
         self.metrics.count(names.MEMBER_CALLS_TOTAL, member=member)
-        if isolated.reasons:
-            self.metrics.count(names.MEMBER_FAILURES_TOTAL, len(isolated.reasons), member=member, cause="failed")
+        to_blame = missing != "broken"
         if answer is None:
-            return _Said(nothing, "", "failed", took_us, isolated.reasons)
+            return _Said(np.full(rows, np.nan), "", "failed", took_us, reasons, to_blame)
         self.metrics.count(names.MEMBER_ROWS_TOTAL, rows, member=member, version=answer.version)
         self.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, answer.busy_s, member=member)
-        return _Said(answer.scores, answer.version, "ok", took_us, isolated.reasons)
+        return _Said(answer.scores, answer.version, "ok", took_us, reasons, to_blame)
 
     def _result(
         self,
@@ -203,9 +190,8 @@ class Inference:
                     "latency_us": each.latency_us,
                 }
             )
-        if not scored and all(member["status"] == "failed" for member in members):
-            why = "; ".join(each.reasons.get(row, "a score that is not finite") for each in said)
-            return Reject("model_failed", f"event {event['event_id']}: every member failed: {why}")
+        if any(each.reasons for each in said) and (poison := self._poison(row, event, said)) is not None:
+            return poison
         outcome: OutcomeKind = "fallback" if not scored else "full" if voices == len(said) else "degraded"
         prediction: Prediction = {
             "event_id": event["event_id"],
@@ -220,6 +206,17 @@ class Inference:
         }
         named = (EVENT_ID, event["event_id"].encode())
         return Message(record.key, self._encode(prediction), (named,), prediction)
+
+    def _poison(self, row: int, event: Features, said: Sequence[_Said]) -> Reject | None:
+        """Return why no decision may rest on this row: it breaks a member that is well, or it breaks them all."""
+        blamed = [(each.reasons[row], each.to_blame) for each in said if row in each.reasons]
+        guilty = [why for why, to_blame in blamed if to_blame]
+        if not blamed or (len(blamed) < len(said) and (self.pipeline.ensemble.poison == "degrade" or not guilty)):
+            return None
+        # What ends or hangs a member is worse than what it refuses, and names the letter.
+        worst = min(guilty or [why for why, _ in blamed], key=lambda why: why.cause == "model_failed")
+        causes = "; ".join(why.says for why, _ in blamed)
+        return Reject(worst.cause, f"event {event['event_id']}: {causes}")
 
 
 def inference_stage(inference: Inference, *, concurrency: int = 3) -> Stage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from guidevane.access import check_access
 from guidevane.contract import Contract
 from guidevane.runtime.http import serve
+from guidevane.runtime.redrive import withdrawn
 from guidevane.runtime.room import patiently
 from guidevane.services.ingest.http import Entry, door
 from guidevane.services.ingest.service import Ingest, ingest_stage
@@ -30,6 +31,7 @@ def open_ingest(room: Room[IngestSettings]) -> Stage:
             secret=room.settings.secret(),
             window=room.settings.dedupe_window,
             trace_share=room.settings.trace_share,
+            letters=lambda records: withdrawn(room.log, room.pipeline.topics, records),
         )
     )
 

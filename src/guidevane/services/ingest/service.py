@@ -6,19 +6,20 @@ import asyncio
 import hashlib
 import hmac
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from guidevane.errors import Reject
 from guidevane.events import Accepted, derived_id
 from guidevane.log import Headers, Message, Record
-from guidevane.runtime.stage import Stage
+from guidevane.runtime.deadletter import STAGE
+from guidevane.runtime.redrive import ROOT, place_of
+from guidevane.runtime.stage import REDRIVE, Stage
 from guidevane.services.passing import EVENT_ID
 from guidevane.telemetry import names, tracing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from guidevane.clock import Clock
     from guidevane.codec import Codec
     from guidevane.contract import Contract
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from guidevane.telemetry.metrics import Metrics
 
 _ID_CHARACTERS = 256
+
+Letters = Callable[[Sequence[Record]], Awaitable[Mapping[str, Record]]]
+"""Finds the dead letters that events claim to redrive, by place."""
 
 
 @dataclass(slots=True)
@@ -64,11 +68,22 @@ class Window:
         for record in outputs:
             written = record.header(EVENT_ID)
             if written is not None:
-                self.add(partition, written.decode(errors="replace"))
+                letter = record.header(REDRIVE)
+                named = None if letter is None else letter.decode(errors="replace")
+                self.add(partition, known_as(written.decode(errors="replace"), named))
 
     def _forget(self, partition: int, event_id: str) -> None:
         if self.holders.get(event_id) == partition:
             del self.holders[event_id]
+
+
+def known_as(event_id: str, letter: str | None) -> str:
+    """Return by what an event is known again: redriven, it is another than when it was accepted and then died.
+
+    >>> known_as("e1", None), known_as("e1", "3/42")
+    ('e1', 'e1 3/42')
+    """
+    return event_id if letter is None else f"{event_id} {letter}"
 
 
 def pseudonym(secret: bytes, value: object) -> str:
@@ -94,6 +109,7 @@ class Ingest:
         secret: bytes,
         window: int = 10_000,
         trace_share: float = 0.0,
+        letters: Letters | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.contract = contract
@@ -102,6 +118,7 @@ class Ingest:
         self.secret = secret
         self.window = Window(window)
         self.trace_share = trace_share
+        self._letters = letters
         self._encode: Callable[[Mapping[str, Any]], bytes] = codec.encoder("accepted")
         self._encode_event: Callable[[Mapping[str, Any]], bytes] = codec.encoder(
             pipeline.event.name, version=pipeline.event.version
@@ -115,40 +132,69 @@ class Ingest:
         now_us = self.clock.now_us()
         accepted: dict[str, int] = {}
         results: list[Result] = []
+        again = [record for record in records if record.header(REDRIVE) is not None]
+        letters = await self._letters(again) if again and self._letters is not None else {}
         for position, record in enumerate(records):
             if position % 256 == 255:  # noqa: PLR2004
                 # Batches can be large after a pause; the group's heartbeat shares this loop.
                 await asyncio.sleep(0)
             try:
                 body = self.contract.read(record)
-                event_id = self._event_id(record, body)
+                event_id, letter = self._named(record, body, letters)
+                # Who died here was never accepted: should it have been sent again meanwhile, once is enough.
+                known = known_as(event_id, None if letter is None or _died_here(letter) else place_of(letter))
+                if known in accepted or known in self.window:
+                    results.append(None)
+                    continue
+                results.append(self._accept(record, body, event_id, now_us, letter))
             except Reject as reject:
                 results.append(reject)
                 continue
-            if event_id in accepted or event_id in self.window:
-                results.append(None)
-                continue
-            accepted[event_id] = record.partition
-            results.append(self._accept(record, body, event_id, now_us))
+            accepted[known] = record.partition
         # Nothing is remembered before everything is answered: a batch that fails is handled again.
-        for event_id, partition in accepted.items():
-            self.window.add(partition, event_id)
+        for known, partition in accepted.items():
+            self.window.add(partition, known)
         if duplicates := results.count(None):
             self.metrics.count(names.DUPLICATES_TOTAL, duplicates)
         return results
 
-    def _event_id(self, record: Record, body: Mapping[str, Any]) -> str:
+    def _named(
+        self, record: Record, body: Mapping[str, Any], letters: Mapping[str, Record]
+    ) -> tuple[str, Record | None]:
+        """Return the event's id, and the letter that it redrives, where it really does: anybody may claim to."""
+        claimed = letters.get((record.header(REDRIVE) or b"").decode(errors="replace")) if letters else None
+        if claimed is not None:
+            root = (record.header(ROOT) or b"").decode(errors="replace")
+            event_id = self._event_id(record, body, root)
+            same = (
+                claimed.value == record.value if _died_here(claimed) else claimed.header(EVENT_ID) == event_id.encode()
+            )
+            if same and claimed.partition == record.partition:
+                return event_id, claimed
+        return self._event_id(record, body, place_of(record)), None
+
+    def _event_id(self, record: Record, body: Mapping[str, Any], place: str) -> str:
         written = record.header(EVENT_ID)
-        chosen = written.decode(errors="replace") if written else body.get(self._id) if self._id else None
+        if written:
+            try:
+                chosen = written.decode()
+            except UnicodeDecodeError:
+                # Replaced, two ids could become one, and one of two events a duplicate of the other.
+                raise Reject("bad_event_id", f"header {EVENT_ID} is no UTF-8: {written!r:.60}") from None
+        else:
+            own = body.get(self._id) if self._id else None
+            chosen = "" if own is None else str(own)
         if not chosen:
-            return derived_id(record.topic, str(record.partition), str(record.offset))
+            return derived_id(record.topic, *place.partition("/")[::2])
         if len(chosen) > _ID_CHARACTERS:
             raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {_ID_CHARACTERS} may be")
-        return str(chosen)
+        return chosen
 
-    def _accept(self, record: Record, body: dict[str, Any], event_id: str, now_us: int) -> Message:
+    def _accept(
+        self, record: Record, body: dict[str, Any], event_id: str, now_us: int, letter: Record | None = None
+    ) -> Message:
         happened_us = self.pipeline.event.time_us(body)
-        event_time_us = happened_us if happened_us is not None else record.timestamp_us or now_us
+        event_time_us = happened_us if happened_us is not None else max(record.timestamp_us, 0) or now_us
         protected = {name: str(body[name]) for name in self._protected if body.get(name) is not None}
         for name in self._pii:
             if body.get(name) is not None:
@@ -159,7 +205,7 @@ class Ingest:
             "deadline_us": event_time_us + self.pipeline.slo.within_us,
             "ingested_at_us": now_us,
             "contract": self.pipeline.event.contract,
-            "event": self._encode_event(body),
+            "event": self._written(body),
             "protected": protected,
         }
         headers: Headers = ((EVENT_ID, event_id.encode()),)
@@ -168,7 +214,21 @@ class Ingest:
             trace = tracing.trace_of(event_id)
         if trace is not None:
             headers = (*headers, trace.header)
+        if letter is not None:
+            headers = (*headers, (REDRIVE, place_of(letter).encode()))
         return Message(str(body[self._key]).encode(), self._encode(accepted), headers, accepted)
+
+    def _written(self, body: dict[str, Any]) -> bytes:
+        try:
+            return self._encode_event(body)
+        except (ValueError, TypeError, LookupError, OverflowError) as unfit:
+            # Deep inside, decoders are laxer than encoders: a long where the schema says int is read, not written.
+            says = f"the event cannot be written by its own contract: {unfit!s:.120}"
+            raise Reject("out_of_range", says) from unfit
+
+
+def _died_here(letter: Record) -> bool:
+    return letter.header(STAGE) == b"ingest"
 
 
 def ingest_stage(ingest: Ingest) -> Stage:
