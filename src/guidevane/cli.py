@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from guidevane.commands import check, dlq, new, running, schemas, topics
+from guidevane.commands import check, dlq, doctor, new, running, schemas, topics
 
 app = typer.Typer(
     name="guidevane",
@@ -21,6 +21,7 @@ app.command()(running.up)
 app.command()(running.down)
 app.command()(check.check)
 app.command()(new.new)
+app.command()(doctor.doctor)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(schemas.app, name="schemas")

@@ -97,6 +97,7 @@ async def test_a_room_stops_for_too_many_dead_letters_loses_nothing_and_letters_
     room = Ingest(tmp_path, kafka_bootstrap)
 
     async def said() -> list[str]:
+        assert room.process.poll() is None, (tmp_path / "ingest.log").read_text()
         return [await asyncio.to_thread(room.ask, "readyz")]
 
     await until(said, lambda words: "GUIDEVANE_DEAD_LETTER_SHARE" in words[0])

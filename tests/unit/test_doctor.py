@@ -1,0 +1,221 @@
+"""The doctor on a bare machine, at wrong addresses, and with each answer that a cluster may give."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from guidevane.cli import app
+from guidevane.doctor import CHECKS, Check, Finding, Status, Where, cluster, contracts, examine, machine, serving
+from guidevane.doctor import check as checks
+from guidevane.local.ports import free_ports
+from guidevane.log.kafka.survey import Survey, TopicState
+from guidevane.topics import Topics
+
+GIB = 1 << 30
+
+
+def look(function, **told) -> Finding:
+    where = Where(state_dir=told.pop("state_dir", Path("nowhere")), **told)
+    return asyncio.run(function(where))
+
+
+@contextmanager
+def dashboard(answers: dict[str, tuple[int, object]]) -> Iterator[str]:
+    """Serve JSON by path, as Ray's dashboard and a room's probes do."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answers.get(self.path, (404, {}))
+            if self.headers.get("Authorization", "Bearer good") != "Bearer good":
+                status, body = 401, {}
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_on_a_bare_machine_every_check_answers_and_what_is_wrong_says_why_and_how_to_mend_it(tmp_path, monkeypatch):
+    for name in ("KAFKA_BOOTSTRAP_SERVERS", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    done = CliRunner().invoke(app, ["doctor", "--json", "--state-dir", str(tmp_path)])
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["check"] for row in rows] == [check.name for check in CHECKS]
+    for row in rows:
+        assert row["says"]
+        assert (row["status"] in {"ok", "skip"}) or (row["why"] and row["mend"])
+    assert {row["check"]: row["status"] for row in rows}["broker"] == "skip"
+    assert done.exit_code == int(any(row["status"] == "fail" for row in rows))
+
+
+def test_at_addresses_where_nobody_is_it_fails_and_exits_with_1(tmp_path, monkeypatch):
+    kafka, ray = free_ports(2)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{kafka}")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{ray}")
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://127.0.0.1:{ray}")
+    done = CliRunner().invoke(app, ["doctor", "--state-dir", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "no Kafka at" in done.stdout
+    assert "2 wrong" in done.stdout
+
+
+async def test_a_check_that_hangs_or_breaks_is_told_and_the_others_are_not_kept_waiting():
+    async def hangs(_):
+        await asyncio.Event().wait()
+
+    async def breaks(_):
+        raise ZeroDivisionError("ill")
+
+    async def fine(_):
+        return checks.ok("fine")
+
+    found = await examine(
+        [Check("hangs", hangs, within_s=0.05), Check("breaks", breaks), Check("fine", fine)], Where(state_dir=Path())
+    )
+    assert [finding.status for _, finding in found] == [Status.FAIL, Status.FAIL, Status.OK]
+    assert "no answer within 0.05 s" in found[0][1].says
+    assert "ill" in found[1][1].says
+
+
+def survey(name: str = "p", *, brokers: int = 1, partitions: int = 12, replicas: int = 1) -> dict:
+    topics = {
+        spec.name: TopicState(spec.partitions, replicas, dict(spec.settings)) for spec in Topics(name).specs(partitions)
+    }
+    return {"brokers": brokers, "release": "4.1", "topics": topics}
+
+
+def change(told: dict, topic: str, **changed: object) -> None:
+    state = told["topics"][topic]
+    now = {"partitions": state.partitions, "replicas": state.replicas, "settings": dict(state.settings)} | changed
+    told["topics"][topic] = TopicState(**now)
+
+
+CASES = {
+    "whole": (lambda told: told.update(brokers=1), "ok", "p: 12 partitions each"),
+    "missing": (lambda told: told["topics"].pop("p.features"), "fail", "p.features is missing"),
+    "no journal": (lambda told: told["topics"].pop("p.redrives"), "ok", "12 partitions"),
+    "unequal": (lambda told: change(told, "p.features", partitions=6), "fail", "p.features has 6 partitions, not 12"),
+    "stamps": (
+        lambda told: change(told, "p.decisions", settings={"message.timestamp.type": "CreateTime"}),
+        "fail", "p.decisions has message.timestamp.type=CreateTime, not LogAppendTime",
+    ),
+    "control": (
+        lambda told: change(told, "guidevane.control", settings={"cleanup.policy": "delete"}),
+        "fail", "guidevane.control has cleanup.policy=delete, not compact",
+    ),
+    "compacted": (
+        lambda told: change(told, "p.events", settings={"cleanup.policy": "compact"}), "fail", "p.events is compacted",
+    ),
+    "one replica": (lambda told: told.update(brokers=3), "warn", "p: one replica on 3 brokers"),
+    "empty": (lambda told: told["topics"].clear(), "skip", "no pipeline has topics here yet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_topics_are_told_from_what_promises_need(case, monkeypatch):
+    breaks, status, says = CASES[case]
+    told = survey()
+    breaks(told)
+
+    async def surveyed(_):
+        return Survey(**told)
+
+    monkeypatch.setattr(cluster, "survey", surveyed)
+    found = look(cluster.topics, kafka="k:9092")
+    assert (found.status, says in found.says) == (status, True), found
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "status"), [(0.01, "ok"), (-0.5, "warn"), (0.5, "warn"), (-3600.0, "fail"), (3600.0, "fail")]
+)
+def test_clocks_that_differ_are_told(offset_s, status, monkeypatch):
+    async def offset(_):
+        return offset_s, 0.004
+
+    monkeypatch.setattr(cluster, "clock_offset_s", offset)
+    found = look(cluster.clock, kafka="k:9092")
+    assert found.status == status
+    assert ("behind" in found.says) == (offset_s < 0)
+
+
+def test_an_old_broker_is_told(monkeypatch):
+    async def surveyed(_):
+        return Survey(1, "2.7", {})
+
+    monkeypatch.setattr(cluster, "survey", surveyed)
+    assert look(cluster.broker, kafka="k:9092").status == "warn"
+
+
+def test_ray_of_another_release_and_one_that_refuses_us_are_told(tmp_path):
+    with dashboard({"/api/version": (200, {"ray_version": "1.13.0"})}) as url:
+        found = look(serving.ray, ray="r:6379", ray_dashboard=url)
+        assert (found.status, "ray[serve]==1.13.0" in found.mend) == ("fail", True)
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "token").write_text("wrong")
+        refused = look(serving.ray, ray="r:6379", ray_dashboard=url, state_dir=tmp_path)
+        assert (refused.status, "401" in refused.says) == ("fail", True)
+
+
+def test_members_that_are_ill_or_not_there_are_told():
+    app_ = {"deployments": {"deep": {"status": "HEALTHY"}, "wide": {"status": "UPDATING", "message": "no CPU"}}}
+    with dashboard({"/api/serve/applications/": (200, {"applications": {"p": app_}})}) as url:
+        ill = look(serving.members, ray="r", ray_dashboard=url)
+        assert (ill.status, ill.says) == ("fail", "p.wide is UPDATING: no CPU")
+        assert look(serving.members, ray="r", ray_dashboard=url, pipeline="q").says == "q is not deployed"
+
+
+def test_a_room_that_has_stopped_says_why_through_the_doctor(tmp_path):
+    answers = {"/readyz": (503, {"ready": False, "reasons": ["100 of the last 150 events are dead letters"]})}
+    with dashboard(answers) as url:
+        ends = {"metrics": {"ingest": f"{url}/metrics", "fused": f"{url}/metrics"}}
+        found = look(serving.rooms, endpoints=ends, state_dir=tmp_path)
+    assert (found.status, "are dead letters" in found.says) == ("fail", True)
+
+
+def test_what_a_killed_runner_left_behind_is_told(tmp_path):
+    (port,) = free_ports(1)
+    ends = {"kafka": f"127.0.0.1:{port}", "admin": f"http://127.0.0.1:{port}"}
+    (tmp_path / "endpoints.json").write_text(json.dumps(ends))
+    where = Where.told(tmp_path, bootstrap=None, environ={})
+    assert where.kafka == ends["kafka"]
+    found = asyncio.run(machine.ports(where))
+    assert (found.status, "kafka, admin" in found.says, "guidevane down" in found.mend) == ("fail", True, True)
+
+
+def test_a_kept_port_that_somebody_took_is_told(tmp_path):
+    with dashboard({}) as url:
+        (tmp_path / "kafka").mkdir()
+        (tmp_path / "kafka" / "ports.json").write_text(json.dumps({"broker": int(url.rpartition(":")[2])}))
+        assert look(machine.ports, state_dir=tmp_path).status == "fail"
+
+
+@pytest.mark.parametrize(("free", "status"), [(GIB // 2, "fail"), (3 * GIB, "warn"), (40 * GIB, "ok")])
+def test_disk_and_memory_have_limits(free, status, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": free}))
+    monkeypatch.setattr(machine, "_free_memory", lambda: free)
+    assert look(machine.disk, state_dir=tmp_path / "not" / "yet").status == status
+    assert look(machine.memory).status == status
+
+
+def test_a_pipeline_with_mistakes_and_one_without_are_told(tmp_path, monkeypatch):
+    assert look(contracts.pipeline, reference="employment").status == "ok"
+    wrong = look(contracts.pipeline, reference="nobody.knows:this")
+    assert (wrong.status, wrong.mend) == ("fail", "guidevane check nobody.knows:this")
+    assert look(contracts.schemas, reference="employment").status == "ok"
