@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from guidevane.services.inference.deployment import MemberSpec
 
 _log = logging.getLogger(__name__)
-_START_WITHIN_S = 60.0
+# The batches that wait for a verdict hold up what comes behind them: without one, they are decided without the member.
+_START_WITHIN_S = 20.0
+_PING_S = 1.0
 # A copy holds its frameworks in memory; the next trial may be near, or never.
 _KEEP_S = 300.0
 
@@ -42,6 +45,7 @@ class RayJudge:
         async with self._turns[member]:
             if member in self._endings:
                 self._endings.pop(member).cancel()
+            await self._look_after(member)
             for row in range(len(matrix)):
                 copy = self._copies.get(member) or await self._start(spec)
                 try:
@@ -62,14 +66,26 @@ class RayJudge:
             self._endings[member] = asyncio.get_running_loop().call_later(self._keep_s, self._end, member)
         return found
 
+    async def _look_after(self, member: str) -> None:
+        """Let go of a copy that has died since: the next row must not be blamed for it."""
+        copy = self._copies.get(member)
+        if copy is not None:
+            try:
+                async with asyncio.timeout(_PING_S):
+                    await copy.describe.remote()
+            except (RayError, TimeoutError):
+                self._end(member)
+
     async def _start(self, spec: MemberSpec) -> Any:
         # No CPU is reserved: where every core is promised to replicas, a judge is needed all the same.
-        kind = ray.remote(MemberReplica)
+        copy = None
         try:
-            copy = kind.options(num_cpus=0, num_gpus=0, max_restarts=0).remote(asdict(spec))
+            copy = ray.remote(MemberReplica).options(num_cpus=0, num_gpus=0, max_restarts=0).remote(asdict(spec))
             async with asyncio.timeout(_START_WITHIN_S):
                 await copy.describe.remote()
         except (RayError, TimeoutError) as failed:
+            if copy is not None:
+                _kill(copy)
             raise Retryable(f"no copy of {spec.name} could be started: {failed!r:.200}") from failed
         self._copies[spec.name] = copy
         return copy
@@ -77,4 +93,10 @@ class RayJudge:
     def _end(self, member: str) -> None:
         copy = self._copies.pop(member, None)
         if copy is not None:
-            ray.kill(copy)
+            _kill(copy)
+
+
+def _kill(copy: Any) -> None:
+    # Where Ray itself is gone, so is the copy.
+    with suppress(RayError, RuntimeError):
+        ray.kill(copy)
