@@ -8,19 +8,33 @@ from guidevane.runtime.delivery import Delivery, Outbox
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.log import Consumer, Message, Partition, Producer
+    from guidevane.runtime.lingering import Lingering
     from guidevane.runtime.places import Place
     from guidevane.telemetry.metrics import Metrics
 
 
 class Effective(Delivery, Outbox):
-    """One producer for everything. Who takes over reads the outputs, so a crash repeats nothing (decision 0002)."""
+    """One producer for everything. Who takes over reads the outputs, so a crash repeats nothing (decision 0002).
 
-    def __init__(self, producer: Producer, *, clock: Clock, metrics: Metrics) -> None:
+    ``unawaited`` topics gather for a moment (decision 0009): the next stage has what is written there already.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        lingering: Lingering,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        unawaited: Collection[str] = (),
+    ) -> None:
         self.producer = producer
+        self.lingering = lingering
+        self.unawaited = frozenset(unawaited)
         self.clock = clock
         self.metrics = metrics
 
@@ -33,7 +47,9 @@ class Effective(Delivery, Outbox):
         return self
 
     async def post(self, topic: str, number: int, messages: Sequence[Message]) -> Awaitable[int]:
-        """Send."""
+        """Send, or let it gather."""
+        if topic in self.unawaited:
+            return self.lingering.post(topic, number, messages)
         return await self.producer.post(topic, number, messages)
 
     async def seal(self) -> None:
@@ -46,8 +62,10 @@ class Effective(Delivery, Outbox):
         self.metrics.observe(names.COMMIT_DURATION_SECONDS, self.clock.monotonic_s() - started_s)
 
     async def disown(self) -> None:
-        """Do nothing."""
+        """Forget what has gathered."""
+        self.lingering.drop()
 
     async def close(self) -> None:
         """Flush, then disconnect."""
+        self.lingering.drop()
         await self.producer.close()

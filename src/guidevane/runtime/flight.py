@@ -36,6 +36,14 @@ class _Posted(NamedTuple):
     first_offset: Awaitable[int]
 
 
+class _Timed(NamedTuple):
+    """What a stage handled and answered, to be timed when who waits for it has it."""
+
+    stage: Stage
+    records: list[Record]
+    messages: list[Message]
+
+
 @dataclass(slots=True)
 class Flight:
     """A batch, where its partitions stand after it, and which of its stages have let the next batch pass."""
@@ -127,7 +135,13 @@ class Route:
             ended_us = self.clock.now_us()
             links = links_of([onward[i] for i in fresh if i in onward])
             self.tracer.batch(stage.name, links, start_us=started_us, end_us=ended_us, size=len(fresh))
-        waiting.create_task(self._acknowledged(stage, flight, posted, [records[i] for i in fresh], sent))
+        timed = _Timed(stage, [records[i] for i in fresh], [m for messages in sent.values() for m in messages])
+        if index < len(self.stages) - 1:
+            # The next stage has its records now; who reads them from the topic is not on the way.
+            self._measure_ages(timed)
+            waiting.create_task(self._acknowledged(flight, posted))
+        else:
+            waiting.create_task(self._acknowledged(flight, posted, timed))
         return [onward[i] for i in sorted(onward)]
 
     def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
@@ -136,28 +150,23 @@ class Route:
         named = record._replace(offset=origin) if record.offset < 0 else record
         return dead_letter(named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin)
 
-    async def _acknowledged(
-        self,
-        stage: Stage,
-        flight: Flight,
-        posted: list[_Posted],
-        records: Sequence[Record],
-        sent: dict[int, list[Message]],
-    ) -> None:
-        """Once the outputs are durable, note where they stand, and how long it took since the records were readable."""
+    async def _acknowledged(self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None) -> None:
+        """Once the outputs are durable, note where they stand."""
         for topic, number, count, ack in posted:
             outputs = flight.outputs[number]
             outputs[topic] = max(outputs.get(topic, 0), await ack + count)
+        if timed is not None:
+            self._measure_ages(timed)
+
+    def _measure_ages(self, timed: _Timed) -> None:
+        """Note how long it is since the records were readable, and since their events happened."""
+        stage, records, messages = timed
         now_us = self.clock.now_us()
         arrived = np.array([r.timestamp_us for r in records if r.timestamp_us], dtype=np.float64)
         if arrived.size:
             self.metrics.observe(names.STAGE_DURATION_SECONDS, (now_us - arrived) / 1e6, stage=stage.name)
-        happened = [
-            message.body["event_time_us"]
-            for messages in sent.values()
-            for message in messages
-            if isinstance(message.body, dict) and "event_time_us" in message.body
-        ]
+        bodies = [message.body for message in messages]
+        happened = [body["event_time_us"] for body in bodies if isinstance(body, dict) and "event_time_us" in body]
         if happened:
             self.metrics.observe(names.AGE_SECONDS, (now_us - np.array(happened, np.float64)) / 1e6, stage=stage.name)
 

@@ -24,6 +24,7 @@ from guidevane.runtime.effective import Effective
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Flight, Route
 from guidevane.runtime.limit import DeadLetterLimit, Tally, TooManyDeadLetters
+from guidevane.runtime.lingering import Lingering
 from guidevane.runtime.pacing import Pacing, weight_bytes
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.takeover import Ownership, take_over
@@ -59,6 +60,7 @@ class Limits:
     max_bytes: int = 64 << 20
     commit_every_s: float = 0.5
     transact_every_s: float = 0.1
+    gather_s: float = 0.1
     drain_s: float = 8.0
     session_s: float = 10.0
     dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
@@ -201,7 +203,11 @@ class Worker:
                 every_s=self.limits.transact_every_s,
                 timeout_s=self.limits.session_s,
             )
-        return Effective(await self.log.producer(name=self.instance), clock=self.clock, metrics=self.metrics)
+        # Between fused stages nobody waits for the topic; what a stage recalls after a crash must be there first.
+        unawaited = [stage.output for stage in self.stages[:-1] if stage.recall is None]
+        producer = await self.log.producer(name=self.instance)
+        lingering = Lingering(producer, self.fence, linger_s=self.limits.gather_s)
+        return Effective(producer, lingering, clock=self.clock, metrics=self.metrics, unawaited=unawaited)
 
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()

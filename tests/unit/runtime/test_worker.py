@@ -22,7 +22,14 @@ from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
 
 PARTITIONS = 2
-FAST = Limits(fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, drain_s=2.0, backoff=Backoff(0.0005, 0.001))
+FAST = Limits(
+    fetch=Fetch(max_records=7),
+    poll_s=0.002,
+    commit_every_s=0.0,
+    drain_s=2.0,
+    gather_s=0.0005,
+    backoff=Backoff(0.0005, 0.001),
+)
 
 
 class Crash(BaseException):
