@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from guidevane.control.observation import StageSeen
 
 FETCH_WAITS_S: Final = (0.002, 0.003, 0.005, 0.008, 0.012, 0.020, 0.030, 0.050)
-BATCHES: Final = (16, 32, 64, 128, 256, 512)
+BATCHES: Final = (64, 128, 256, 512)
 _ENOUGH: Final = 20
 """Outputs in the window that a percentile must rest on to be steered by."""
 
@@ -154,7 +154,11 @@ class FetchWaits:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How many records inference may ask its members about at once: twice what comes in while one batch is out."""
+    """How many records inference may ask its members about at once: four times what comes in while one batch is out.
+
+    A call costs milliseconds whatever its size, so a flight that is cut in two costs twice; the bound is there
+    for what a burst would make of a batch, and well above what usually comes.
+    """
 
     patience: Patience = Patience(up_s=2.0, down_s=30.0)
 
@@ -171,9 +175,9 @@ class Batches:
         """Return the batch for a rate and a service time; a power of two, never less for a higher rate.
 
         >>> Batches().max_batch(3_000, 0.02), Batches().max_batch(1, 0.02)
-        (128, 16)
+        (256, 64)
         """
-        need = 2 * rate_per_s * service_s
+        need = 4 * rate_per_s * service_s
         return next((each for each in BATCHES if each >= need), BATCHES[-1])
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Knobs:
     """What the controller may change while the room runs."""
 
-    max_batch: int = 128
+    max_batch: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

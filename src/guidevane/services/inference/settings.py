@@ -16,5 +16,5 @@ class InferenceSettings(RoomSettings):
     how long a member is waited for where the deadline has passed already.
     """
 
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = 128
+    max_batch: Annotated[int, Field(ge=1, le=4096)] = 256
     member_timeout_s: Annotated[float, Field(gt=0)] = 2.0
