@@ -142,7 +142,10 @@ def test_every_event_that_was_decided_is_read_once_and_it_is_its_first_decision(
     # At most four zombies, each with as much under way as it may have.
     kept = list(read_effective(records, outcomes=FirstOutcomes(5 * flight)))
     read = [int(r.headers[0][1]) for r in kept]
-    assert sorted(read) == sorted({origin for _, origin in decisions}), "each decided event once"
+    assert len(read) == len(set(read)), "none is read twice"
+    # Of one that is dead-lettered already, a zombie may decide as late as it likes: it has its outcome.
+    decided = {origin for _, origin in decisions}
+    assert decided - letters <= set(read) <= decided
     assert set(read) | letters == set(range(count)), "none is lost"
     firsts = {origin: offset for offset, (_, origin) in reversed(list(enumerate(decisions)))}
-    assert sorted(r.offset for r in kept) == sorted(firsts.values()), "and it is the first"
+    assert [r.offset for r in kept] == sorted(firsts[origin] for origin in read), "and what is read is its first"

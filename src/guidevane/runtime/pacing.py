@@ -1,14 +1,40 @@
-"""How much may be in flight: bounded in records and bytes, paused at the limit, resumed at half."""
+"""How a worker paces itself, and how much may be in flight: paused at the limit, resumed at half."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from guidevane.log import Fetch
+from guidevane.runtime.limit import DeadLetterLimit
+from guidevane.runtime.retry import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guidevane.log import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
+
+    A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
+    every few seconds hears it.
+    """
+
+    fetch: Fetch = field(default_factory=Fetch)
+    max_records: int = 8192
+    max_bytes: int = 64 << 20
+    commit_every_s: float = 0.5
+    transact_every_s: float = 0.1
+    gather_s: float = 0.1
+    drain_s: float = 8.0
+    session_s: float = 10.0
+    dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
+    linger_s: float = 15.0
+    poll_s: float = 0.25
+    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
 
 
 def weight_bytes(records: Sequence[Record]) -> int:

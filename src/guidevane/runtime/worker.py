@@ -15,20 +15,15 @@ import itertools
 import logging
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
-from guidevane.log import Fetch, Partition, Record
-from guidevane.runtime.effective import Effective
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Flight, Route
-from guidevane.runtime.limit import DeadLetterLimit, Tally, TooManyDeadLetters
-from guidevane.runtime.lingering import Lingering
-from guidevane.runtime.pacing import Pacing, weight_bytes
-from guidevane.runtime.retry import Backoff
+from guidevane.runtime.limit import Tally, TooManyDeadLetters
+from guidevane.runtime.modes import open_delivery
+from guidevane.runtime.pacing import Limits, Pacing, weight_bytes
 from guidevane.runtime.takeover import Ownership, take_over
-from guidevane.runtime.transactional import Transactional
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -36,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.clock import Clock
-    from guidevane.log import Consumer, Log
+    from guidevane.log import Consumer, Fetch, Log, Partition, Record
     from guidevane.pipeline import Mode
     from guidevane.runtime.delivery import Delivery
     from guidevane.runtime.stage import Stage
@@ -44,29 +39,8 @@ if TYPE_CHECKING:
     from guidevane.telemetry.metrics import Metrics
     from guidevane.telemetry.tracing import Tracer
 
+__all__ = ["Limits", "Worker"]
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
-
-    A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
-    every few seconds hears it.
-    """
-
-    fetch: Fetch = field(default_factory=Fetch)
-    max_records: int = 8192
-    max_bytes: int = 64 << 20
-    commit_every_s: float = 0.5
-    transact_every_s: float = 0.1
-    gather_s: float = 0.1
-    drain_s: float = 8.0
-    session_s: float = 10.0
-    dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
-    linger_s: float = 15.0
-    poll_s: float = 0.25
-    backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
 
 
 class Worker:
@@ -163,7 +137,9 @@ class Worker:
         self._generation = 0
         self._joined.clear()
         self.fence.reset()
-        delivery = self._delivery = await self._delivered()
+        delivery = self._delivery = await open_delivery(
+            self.mode, self.log, self.group, self.instance, self.stages, self.fence, self.metrics, self.limits
+        )
         consumer = self.log.consumer(
             [self.stages[0].input],
             group=self.group,
@@ -190,24 +166,6 @@ class Worker:
                 with suppress(GuidevaneError, TimeoutError, asyncio.InvalidStateError):
                     async with asyncio.timeout(5.0):
                         await close()
-
-    async def _delivered(self) -> Delivery:
-        if self.mode == "transactional":
-            return Transactional(
-                self.log,
-                group=self.group,
-                instance=self.instance,
-                clock=self.clock,
-                fence=self.fence,
-                metrics=self.metrics,
-                every_s=self.limits.transact_every_s,
-                timeout_s=self.limits.session_s,
-            )
-        # Between fused stages nobody waits for the topic; what a stage recalls after a crash must be there first.
-        unawaited = [stage.output for stage in self.stages[:-1] if stage.recall is None]
-        producer = await self.log.producer(name=self.instance)
-        lingering = Lingering(producer, self.fence, linger_s=self.limits.gather_s)
-        return Effective(producer, lingering, clock=self.clock, metrics=self.metrics, unawaited=unawaited)
 
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()
