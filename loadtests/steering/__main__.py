@@ -21,7 +21,7 @@ from loadtests.steering.table import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DEFAULT = "inferline,ray,hpa,keda,static_peak,oracle"
+DEFAULT = "guidevane,inferline,ray,hpa,keda,static_peak,oracle"
 
 
 def read_json(path: Path) -> object:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
+from guidevane.control.steer import Steering
 from guidevane.errors import Misconfigured
 from guidevane.word import nearest
 from loadtests.steering.baselines import coarse, static
@@ -77,17 +77,8 @@ def _oracle(case: Prepared) -> list[Policy]:
     return [case.oracle or static.Static(case.peak)]
 
 
-def _guidevane(case: Prepared) -> list[Policy]:
-    try:
-        steer = importlib.import_module("guidevane.control.steer")
-    except ModuleNotFoundError:
-        known = ", ".join(name for name in POLICIES if name != "guidevane")
-        raise Misconfigured(f"the policy 'guidevane' is not in this version → one of: {known}") from None
-    return [steer.Steering(case.case.graph, case.case.slo_s, case.case.epsilon)]
-
-
 POLICIES: Mapping[str, Callable[[Prepared], Sequence[Policy]]] = {
-    "guidevane": _guidevane,
+    "guidevane": lambda c: [Steering(c.case.graph, c.case.slo_s, c.case.epsilon)],
     "inferline": lambda c: [InferLine.of(c.sample, c.case.epsilon)],
     "inferline_least": lambda c: [InferLine.of(c.sample, c.case.epsilon, rho="least")],
     "ray": lambda c: [_ray(c)],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.errors import Misconfigured
 from loadtests.steering.plant import columns, kernel
 from loadtests.steering.plant.columns import State
 
@@ -99,9 +98,6 @@ class Scene:
         graph, draws, kinds = self.graph, self.draws, self.kinds
         stages, n = len(graph.stages), self.arrivals_s.size
         most = max(hw.profile.most for each in graph.stages for hw in each.hardware)
-        jitter = {hw.profile.jitter for each in graph.stages for hw in each.hardware}
-        if len(jitter) > 1:
-            raise Misconfigured(f"profiles with different jitters, {sorted(jitter)}, are not simulated → give one")
         # The kernel walks the edges of a stage as a slice, so edges stand in the order of their stage.
         out = [graph.out_of(name) for name in graph.names]
         order = [edge for edges in out for edge in edges]
@@ -109,7 +105,7 @@ class Scene:
             unit=np.zeros((stages, kinds, columns.UNIT), dtype=np.int64),
             stage=np.zeros((stages, columns.STAGE), dtype=np.int64),
             clock=np.zeros((stages, columns.CLOCK)),
-            paid=np.zeros((stages, kinds, 2)),
+            paid=np.zeros((stages, kinds, columns.PAID)),
             fixed=np.asarray([graph.hop_s, self.deadline_s, self.length_s]),
             size=np.zeros(2, dtype=np.int64),
             out_to=np.asarray([graph.index[graph.edges[edge].after] for edge in order], dtype=np.int64),
@@ -119,7 +115,7 @@ class Scene:
             way=np.stack([draws.need, draws.arriving, np.zeros_like(draws.need)], axis=2),
             fate=np.stack([np.zeros_like(draws.ends), draws.ends], axis=1),
             done_s=np.full(n, np.inf),
-            jitter=1 + draws.jitter * jitter.pop(),
+            jitter=draws.jitter,
             queue_event=np.full((stages, n), -1, dtype=np.int32),
             queue_s=np.full((stages, n), np.inf),
             ready_s=np.zeros((stages, kinds, MOST_REPLICAS + 1)),
@@ -137,6 +133,7 @@ class Scene:
             for h, hw in enumerate(stage.hardware):
                 state.latency_s[s, h, : hw.profile.most + 1] = hw.profile.table
                 state.paid[s, h, columns.STARTUP] = hw.startup_s
+                state.paid[s, h, columns.JITTER] = hw.profile.jitter
             state.unit[s, :, columns.PREFER] = np.argsort(state.latency_s[s, :, 1], kind="stable")
             if not graph.into(stage.name):
                 state.queue_event[s], state.queue_s[s], state.stage[s, columns.TAIL] = np.arange(n), self.arrivals_s, n

@@ -22,7 +22,8 @@ HEAD, SEEN, TAIL, IN_SERVICE, SKIP, OUT_BEGIN, OUT_END, ARRIVED, STARTED, FINISH
 STAGE = 12
 WAIT, SHED_BELOW, BUSY_SINCE, BUSY_FOR = range(4)
 CLOCK = 4
-STARTUP, BILLED = range(2)
+STARTUP, BILLED, JITTER = range(3)
+PAID = 3
 HOP, DEADLINE, BILL_END = range(3)
 HEAP, DONE = range(2)
 NEED, POSSIBLE, GOT = range(3)
@@ -46,7 +47,8 @@ class State(NamedTuple):
     """[S, 4] WAIT: how long a batch may wait to fill; SHED_BELOW: an event that leaves the queue with less time left
     is given up (negative: never); BUSY_FOR: replica-seconds of work, added up to BUSY_SINCE."""
     paid: Floats
-    """[S, H, 2] STARTUP seconds; BILLED: replica-seconds, each launch subtracted and each end added at its time."""
+    """[S, H, 3] STARTUP seconds; BILLED: replica-seconds, each launch subtracted and each end added at its time; the
+    profile's JITTER."""
     fixed: Floats
     """[3] seconds: HOP, DEADLINE, and BILL_END, after which nothing is paid for."""
     size: Ints
@@ -67,7 +69,7 @@ class State(NamedTuple):
     done_s: Floats
     """[n] when it was decided; inf until then."""
     jitter: Floats
-    """[2**k] factors of at least 1."""
+    """[2**k] draws of abs(N(0, 1)): a batch takes its latency times 1 + JITTER of one of them."""
     queue_event: Small
     """[S, n]; -1 where the visit was dropped."""
     queue_s: Floats

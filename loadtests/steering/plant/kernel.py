@@ -33,6 +33,7 @@ from loadtests.steering.plant.columns import (
     HOP,
     IDLE,
     IN_SERVICE,
+    JITTER,
     LAUNCHED,
     LEAVING,
     NEED,
@@ -189,7 +190,7 @@ def _start(c: State, s: int, h: int, now: float) -> bool:
     c.stage[s, BATCHES] += 1
     # Jitter belongs to the event that leads the batch, not to the policy: common random numbers.
     key = (np.uint64(first) * _MIX[0] + np.uint64(s) * _MIX[1]) >> np.uint64(40)
-    took = c.latency_s[s, h, size] * c.jitter[np.int64(key) & (c.jitter.size - 1)]
+    took = c.latency_s[s, h, size] * (1.0 + c.paid[s, h, JITTER] * c.jitter[np.int64(key) & (c.jitter.size - 1)])
     at = c.size[HEAP]
     c.times[at, 0] = now + took
     c.times[at, 1] = took
