@@ -28,7 +28,7 @@ class Replica:
         self.up = asyncio.Event()
         self.up.set()
         self.broken = False
-        self.slow_s = 0.0
+        self.slow_s = self.busy_s = 0.0
 
     async def ask(self, member: str, matrix: np.ndarray) -> Answer:
         self.calls += 1
@@ -49,7 +49,7 @@ class Replica:
         if (matrix == RAISES).any():
             raise MemberFailed("m: cannot stand 13")
         scores = np.where(matrix[:, 0] == NAN, np.nan, matrix[:, 0] / 1000)
-        return Answer(scores, "1", 0.0)
+        return Answer(scores, "1", self.busy_s)
 
 
 class Judge:
@@ -129,6 +129,16 @@ async def test_who_is_slow_and_goes_on_answering_is_late_and_nobody_is_judged():
     asked = guard(replica, NoJudge())
     heard = await asyncio.gather(*(asked.ask("m", rows(1), 0.03) for _ in range(8)))
     assert {each.missing for each in heard} == {None, "late"}
+    assert asked._watches["m"].here.is_set()
+
+
+async def test_who_is_always_slow_is_waited_for_once_and_then_no_longer_than_the_deadline():
+    replica = Replica()
+    asked = Guard(replica, {"m": 5.0}, clock=SystemClock(), judge=NoJudge())
+    replica.slow_s = replica.busy_s = 0.2
+    assert (await asked.ask("m", rows(1), 0.01)).missing is None
+    heard = await asyncio.gather(*(asked.ask("m", rows(1), 0.01) for _ in range(4)))
+    assert [each.missing for each in heard] == ["late"] * 4
     assert asked._watches["m"].here.is_set()
 
 

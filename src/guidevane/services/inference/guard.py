@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _DEATHS = 2
+# Who has computed for this many times as long as it usually does is not slow.
+_UNUSUAL = 4.0
+_FADES = 0.9
 # How long the innocents of a judged batch wait for the member to come back.
 _BACK_S = 5.0
 
@@ -57,17 +60,25 @@ class Heard:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is known of one member. ``calls`` are those in flight by number; each is set when it is answered."""
+    """What is known of one member.
+
+    ``calls`` are those in flight by number; each is set when it is answered, or given up as slow. ``usual_s`` is the
+    longest that a call computed lately, ``answered_s`` when the last one was answered.
+    """
 
     numbers: int = 0
     calls: dict[int, asyncio.Event] = field(default_factory=dict)
     here: asyncio.Event = field(default_factory=asyncio.Event)
     control: Vectors | None = None
+    usual_s: float = 0.0
+    answered_s: float = 0.0
     recovering: asyncio.Task[None] | None = None
 
-    def answer(self, number: int) -> None:
+    def answer(self, number: int, now_s: float, busy_s: float = 0.0) -> None:
         self.here.set()
         self.calls[number].set()
+        self.answered_s = now_s
+        self.usual_s = max(busy_s, _FADES * self.usual_s)
 
 
 class Guard:
@@ -99,12 +110,13 @@ class Guard:
         number = watch.numbers = watch.numbers + 1
         watch.calls[number] = asyncio.Event()
         try:
-            answer = await self._answer(member, matrix, number, self.clock.monotonic_s() + wait_s)
+            answer = await self._answer(member, matrix, number, wait_s)
             if answer is None:
+                watch.calls[number].set()
                 return Heard(missing="late")
-            watch.answer(number)
+            watch.answer(number, self.clock.monotonic_s(), answer.busy_s)
         except MemberFailed as failed:
-            watch.answer(number)
+            watch.answer(number, self.clock.monotonic_s())
             return await self._isolated(member, matrix, failed)
         except MemberDied:
             return await self._judged(member, matrix)
@@ -114,13 +126,15 @@ class Guard:
             del watch.calls[number]
         return await self._weighed(member, matrix, Isolated(answer, {}))
 
-    async def _answer(self, member: str, matrix: Vectors, number: int, due_s: float) -> Answer | None:
+    async def _answer(self, member: str, matrix: Vectors, number: int, wait_s: float) -> Answer | None:
         """Return the answer, or ``None`` where the member is slow; ``MemberDied`` also says that it hangs."""
+        sent_s = self.clock.monotonic_s()
+        due_s = sent_s + wait_s
         for attempt in range(1, _DEATHS + 1):
             asking = asyncio.create_task(self.members.ask(member, matrix))
             try:
                 await asyncio.wait({asking}, timeout=max(0.0, due_s - self.clock.monotonic_s()))
-                if not asking.done() and await self._slow(member, matrix, number, asking, attempt):
+                if not asking.done() and await self._slow(member, matrix, number, asking, attempt, sent_s):
                     return None
                 return asking.result()
             except MemberDied as died:
@@ -133,13 +147,15 @@ class Guard:
         raise AssertionError("the last death is raised")
 
     async def _slow(
-        self, member: str, matrix: Vectors, number: int, asking: asyncio.Task[Answer], attempt: int
+        self, member: str, matrix: Vectors, number: int, asking: asyncio.Task[Answer], attempt: int, sent_s: float
     ) -> bool:
         """Wait for a call that is late: tell whether the member is slow; raise ``MemberDied`` where it is not."""
         watch = self._watches[member]
         ahead = [call for other, call in watch.calls.items() if other < number and not call.is_set()]
         earlier = [asyncio.create_task(call.wait()) for call in ahead]
         if not earlier:
+            if attempt == 1 and self.clock.monotonic_s() - max(sent_s, watch.answered_s) < _UNUSUAL * watch.usual_s:
+                return True
             # Nobody stands before this call: it is computed, or lost.
             self._doubt(member, matrix.shape[1], "is silent")
         try:
