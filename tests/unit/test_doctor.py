@@ -164,7 +164,7 @@ def test_an_old_broker_is_told(monkeypatch):
 
 
 def test_ray_of_another_release_and_one_that_refuses_us_are_told(tmp_path):
-    with dashboard({"/api/version": (200, {"ray_version": "1.13.0"})}) as url:
+    with dashboard({"/api/ray/version": (200, {"ray_version": "1.13.0"})}) as url:
         found = look(serving.ray, ray="r:6379", ray_dashboard=url)
         assert (found.status, "ray[serve]==1.13.0" in found.mend) == ("fail", True)
         (tmp_path / "ray").mkdir()

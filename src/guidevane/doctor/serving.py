@@ -27,7 +27,7 @@ async def ray(where: Where) -> Finding:
         return warn(f"{where.ray} is named, its dashboard is not", "the controller scales replicas through it", mend)
     why = "the members of every ensemble run on Ray; without it decisions are fallbacks"
     try:
-        status, told = await asyncio.to_thread(ask, f"{where.ray_dashboard}/api/version", where.token())
+        status, told = await asyncio.to_thread(ask, f"{where.ray_dashboard}/api/ray/version", where.token())
     except OSError as away:
         says = f"{where.ray_dashboard} does not answer: {away}"
         return fail(says, why, "start it (`guidevane up`, or `ray start --head`), or set RAY_ADDRESS right")
@@ -35,6 +35,9 @@ async def ray(where: Where) -> Finding:
         return fail(
             f"{where.ray_dashboard} refuses us ({status})", why, "export RAY_AUTH_TOKEN_PATH=FILE with its token"
         )
+    if status != _OK:
+        # A dashboard without the module that tells; whether Serve is there, the next check asks.
+        return ok(f"answers at {where.ray}, and tells no release ({status})")
     return _release(where, str(told.get("ray_version", "")) if isinstance(told, dict) else "")
 
 
