@@ -13,8 +13,12 @@ DATA ?= ../shared/data
 BENCH ?=
 PAYLOADS ?= 1000000
 PEERS := bytewax faststream faust quix
+FAULTS ?=
+MODES ?= effective transactional
+ROOMS_DRILLED ?= apart
+SEED ?= 1
 
-.PHONY: help setup demo test check test-all docs lock peers bench-stream bench-modes bench-steering fuzz models clean
+.PHONY: help setup demo test check test-all docs lock drill peers bench-stream bench-modes bench-steering fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -77,6 +81,11 @@ bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all 
 
 fuzz: $(STAMP) ## a million mutants of events through decoding, contract and ingest: nothing may crash (PAYLOADS)
 	$(BIN)/python tests/fuzzing.py --payloads $(PAYLOADS)
+
+# FAULTS names some (kill, broker-kill, ...); MODES and ROOMS_DRILLED say how it runs meanwhile.
+drill: $(STAMP) ## break everything under load and judge what Kafka holds (FAULTS, MODES, ROOMS_DRILLED, SEED)
+	$(BIN)/guidevane drill $(foreach f,$(FAULTS),--fault $(f)) $(foreach m,$(MODES),--mode $(m)) --rooms $(ROOMS_DRILLED) \
+		--seed $(SEED) --json reports/drill.json --report reports/drill.md
 
 models: $(STAMP) ## train the example's models again (DATA names the census records)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from guidevane.commands import check, dlq, doctor, new, running, schemas, topics
+from guidevane.commands import check, dlq, doctor, drill, new, running, schemas, topics
 
 app = typer.Typer(
     name="guidevane",
@@ -17,6 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(running.demo)
+app.command()(drill.drill)
 app.command()(running.up)
 app.command()(running.down)
 app.command()(check.check)

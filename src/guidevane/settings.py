@@ -26,6 +26,7 @@ class RoomSettings(BaseSettings):
 
     Kafka's own settings come as ``KAFKA_<NAME>``: ``KAFKA_BOOTSTRAP_SERVERS``, and what aiokafka
     takes for security (``KAFKA_SECURITY_PROTOCOL``, ``KAFKA_SASL_MECHANISM``, ``KAFKA_SSL_CAFILE``, ...).
+    ``clock_offset_s`` puts the room's wall clock ahead, as the drill does.
 
     A room stops once more than ``dead_letter_share`` of its last ``dead_letter_window`` events are dead letters, and at
     least ``dead_letter_least`` of them; a share of 1 is no limit.
@@ -49,6 +50,7 @@ class RoomSettings(BaseSettings):
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     log_level: str = "INFO"
     niceness: Annotated[int, Field(ge=0, le=19)] = 0
+    clock_offset_s: float = 0.0
 
     def connection(self) -> Connection:
         """Return how to reach Kafka."""

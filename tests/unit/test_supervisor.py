@@ -160,3 +160,19 @@ async def test_a_program_that_does_not_exist_is_said_at_once(tmp_path: Path) -> 
     async with supervised(child, tmp_path=tmp_path) as supervisor:
         with pytest.raises(Misconfigured, match="cannot start room"):
             await supervisor.wait_ready(30)
+
+
+async def test_a_child_can_be_started_again_with_other_settings_and_without_them(tmp_path: Path) -> None:
+    changes: list[Change] = []
+    child = python("room", "import os, signal; print(os.environ.get('MOOD'), flush=True); signal.pause()", tmp_path)
+
+    def said() -> list[str]:
+        return child.log_path.read_text().split() if child.log_path.exists() else []
+
+    async with supervised(child, tmp_path=tmp_path, changes=changes) as supervisor:
+        await until(lambda: said() == ["None"])
+        await supervisor.restart("room", {"MOOD": "odd"})
+        await until(lambda: said() == ["None", "odd"])
+        await supervisor.restart("room", {})
+        await until(lambda: said() == ["None", "odd", "None"])
+    assert [change.state for change in changes].count(State.RESTARTED) == 2

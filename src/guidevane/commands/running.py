@@ -48,14 +48,14 @@ def up(
     from guidevane.local.platform import Platform
 
     console = Console(stderr=True)
-    mode = _delivery(delivery)
+    mode = delivery_named(delivery)
 
     async def work() -> None:
         with Bars(console) as bars:
             asked = Platform(
                 pipeline,
                 state_dir=state_dir,
-                rooms=_rooms(rooms),
+                rooms=rooms_named(rooms),
                 without=without,
                 delivery=mode,
                 progress=bars.tell,
@@ -68,7 +68,7 @@ def up(
                 finally:
                     console.print("draining")
 
-    _until_told(work())
+    until_told(work())
 
 
 def down(*, state_dir: StateDir = STATE_DIR) -> None:
@@ -105,7 +105,7 @@ def demo(
 
     started_s = SystemClock().monotonic_s()
     console = Console(stderr=True)
-    mode = _delivery(delivery)
+    mode = delivery_named(delivery)
     wanted = Demo(pipeline=pipeline, rate_per_s=rate, seconds=seconds, seed=seed)
     made: dict[str, Any] = {}
     folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
@@ -113,7 +113,7 @@ def demo(
     async def work() -> None:
         with Bars(console) as bars:
             async with Platform(
-                pipeline, state_dir=folder, rooms=_rooms(rooms), delivery=mode, progress=bars.tell
+                pipeline, state_dir=folder, rooms=rooms_named(rooms), delivery=mode, progress=bars.tell
             ) as platform:
                 bars.stop()
                 _announce(platform, console)
@@ -133,14 +133,14 @@ def demo(
                     await asyncio.gather(keeping, running, return_exceptions=True)
 
     try:
-        _until_told(work())
+        until_told(work())
     finally:
         if made and report is not None:
             _write(report, made)
     if not made:
         typer.echo(f"stopped before there was anything to report; the logs are in {folder / 'logs'}", err=True)
         raise typer.Exit(130)
-    typer.echo(_as_json(made))
+    typer.echo(as_json_text(made))
     console.print(verdict(made))
     good = whole(made) and bool(made["slo"]["met"])
     if good and state_dir is None:
@@ -162,7 +162,8 @@ def _announce(platform: Platform, console: Console) -> None:
     console.print(f"  addresses   {platform.state_dir / 'endpoints.json'}", soft_wrap=True)
 
 
-def _rooms(given: str) -> Rooms:
+def rooms_named(given: str) -> Rooms:
+    """Return what `--rooms` says. Raises ``Misconfigured``."""
     from guidevane.errors import Misconfigured
 
     if given == "apart":
@@ -172,7 +173,8 @@ def _rooms(given: str) -> Rooms:
     raise Misconfigured(f"--rooms {given}: write apart or fused")
 
 
-def _delivery(given: str | None) -> Mode | None:
+def delivery_named(given: str | None) -> Mode | None:
+    """Return what `--delivery` says. Raises ``Misconfigured``."""
     from guidevane.errors import Misconfigured
 
     if given is None:
@@ -184,7 +186,7 @@ def _delivery(given: str | None) -> Mode | None:
     raise Misconfigured(f"--delivery {given}: write effective or transactional")
 
 
-def _until_told(work: Coroutine[Any, Any, None]) -> None:
+def until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
     from guidevane.runtime.loop import loop_runner
 
@@ -213,7 +215,8 @@ def _until_told(work: Coroutine[Any, Any, None]) -> None:
     loop_runner()(heard())
 
 
-def _as_json(made: dict[str, Any]) -> str:
+def as_json_text(made: dict[str, Any]) -> str:
+    """Return a report as a person reads it."""
     import orjson
 
     return orjson.dumps(made, option=orjson.OPT_INDENT_2).decode()
@@ -221,4 +224,4 @@ def _as_json(made: dict[str, Any]) -> str:
 
 def _write(path: Path, made: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_as_json(made) + "\n", encoding="utf-8")
+    path.write_text(as_json_text(made) + "\n", encoding="utf-8")

@@ -40,18 +40,13 @@ def recovery(entries: Iterable[Entry], *, began_us: int, over_us: int) -> Recove
     Recovery(seconds=2.0, unwell=40)
     """
     due = sorted((entry.due_us, _well(entry)) for entry in entries if not entry.expects and entry.due_us >= began_us)
-    bad = [at for at, well in due if not well]
-    good = [at for at, well in due if well]
-    span_us = int(WELL_FOR_S * 1e6)
-    last = due[-1][0] if due else 0
-    at_once = [] if due and not due[0][1] else due[:1]
-    following = (next((g for g in good if g > b), None) for b in bad)
-    for start in (*(at for at, _ in at_once), *following):
-        if start is None or start + span_us > last:
-            break
-        if not any(start < b <= start + span_us for b in bad):
-            return Recovery(round(max(0.0, (start - over_us) / 1e6), 3), len(bad))
-    return Recovery(None, len(bad))
+    unwell = sum(not well for _, well in due)
+    start: int | None = None
+    for at, well in due:
+        start = None if not well else at if start is None else start
+        if start is not None and at - start >= WELL_FOR_S * 1e6:
+            return Recovery(round(max(0.0, (start - over_us) / 1e6), 3), unwell)
+    return Recovery(None, unwell)
 
 
 def _well(entry: Entry) -> bool:

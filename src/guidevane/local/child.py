@@ -51,11 +51,11 @@ class Change:
 class Patience:
     """How long to wait before a restart, and when to stop trying.
 
-    >>> [Patience().delay_s(deaths) for deaths in range(1, 7)]
-    [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
+    >>> [Patience().delay_s(deaths) for deaths in range(1, 8)]
+    [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0]
     """
 
-    first_s: float = 1.0
+    first_s: float = 0.25
     cap_s: float = 15.0
     well_after_s: float = 30.0
     """Who lived this long after being ready starts again from ``first_s``."""

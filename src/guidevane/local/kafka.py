@@ -65,6 +65,17 @@ _SETTINGS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Detour:
+    """A second way to the broker: it listens at ``port`` and says that it is to be found at ``advertised``.
+
+    Whatever listens at ``advertised`` and passes on to ``port`` has every client that came that way in its hand.
+    """
+
+    port: int
+    advertised: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Ports:
     broker: int
     controller: int
@@ -78,6 +89,7 @@ class LocalKafka(LocalServer):
     Args:
         state_dir: The directory of this platform instance; made if missing.
         heap: The JVM's heap, smallest and largest.
+        detour: A second listener, for clients that reach the broker through something.
         die_with_parent: Have the kernel kill the broker when this process ends, even by ``kill -9`` (Linux).
         progress: Told what is under way.
     """
@@ -89,12 +101,14 @@ class LocalKafka(LocalServer):
         state_dir: Path,
         *,
         heap: tuple[str, str] = ("256m", "512m"),
+        detour: Detour | None = None,
         die_with_parent: bool = False,
         progress: Progress = silent,
     ) -> None:
         super().__init__(state_dir, die_with_parent=die_with_parent, progress=progress)
         self._home = self._state_dir / "kafka"
         self._heap = heap
+        self._detour = detour
         self._ports: _Ports | None = None
 
     @property
@@ -148,9 +162,15 @@ class LocalKafka(LocalServer):
 
     def _write_settings(self, ports: _Ports) -> Path:
         listeners = f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://127.0.0.1:{ports.controller}"
+        advertised, protocols = listeners, _SETTINGS["listener.security.protocol.map"]
+        if self._detour is not None:
+            listeners += f",DETOUR://127.0.0.1:{self._detour.port}"
+            advertised += f",DETOUR://127.0.0.1:{self._detour.advertised}"
+            protocols += ",DETOUR:PLAINTEXT"
         settings = _SETTINGS | {
             "listeners": listeners,
-            "advertised.listeners": listeners,
+            "advertised.listeners": advertised,
+            "listener.security.protocol.map": protocols,
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports.controller}",
             "log.dirs": str(self._home / "data"),
         }

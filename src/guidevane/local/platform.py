@@ -6,18 +6,18 @@ import asyncio
 import os
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
-from guidevane.local.kafka import LocalKafka
+from guidevane.local.kafka import Detour, LocalKafka
 from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, silent
 from guidevane.local.ray import LocalRay
-from guidevane.local.supervisor import Change, Child, State, Supervisor
+from guidevane.local.supervisor import Change, Child, Patience, State, Supervisor
 from guidevane.local.warm import warm_up
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from guidevane.local.server import LocalServer
     from guidevane.pipeline import Mode
 
 Rooms = Literal["apart", "fused"]
@@ -34,6 +35,8 @@ _HOT = ("ingest", "preprocess", "inference", "postprocess")
 _BESIDE = ("monitors", "controller", "admin")
 _READY_WITHIN_S = 240.0
 _BESIDE_NICENESS = 10
+# In a row, with growing pauses: some two minutes.
+_SERVER_FAILURES = 10
 
 
 def rooms_of(rooms: Rooms, without: Collection[str] = ()) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class Platform:
 
     ``KAFKA_BOOTSTRAP_SERVERS`` and ``RAY_ADDRESS`` name real clusters to use instead of local ones.
     Everything that it starts dies with it, even by ``kill -9``; its data stay in ``state_dir``.
+    With a ``detour`` the rooms reach the local Kafka through whatever listens there.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Platform:
         without: Collection[str] = (),
         delivery: Mode | None = None,
         progress: Progress = silent,
+        detour: Detour | None = None,
     ) -> None:
         # Loaded before anything starts: a mistake in it must not cost a minute.
         self.reference = full_reference(reference)
@@ -86,6 +91,8 @@ class Platform:
         self.names = rooms_of(rooms, without)
         self.delivery: Mode | str = delivery or os.environ.get("GUIDEVANE_DELIVERY") or self.pipeline.delivery
         self._progress = progress
+        self._detour = detour
+        self._shared: dict[str, str] = {}
         self._given = _Given()
         self._open = AsyncExitStack()
         self._supervisor: Supervisor | None = None
@@ -109,30 +116,55 @@ class Platform:
     async def watch(self) -> None:
         """Keep everything going; return when it was stopped.
 
-        A room or a broker that dies is started again. Raises ``Misconfigured``, with the end of its log, where
-        a room is given up, or where Ray ends: its replicas and addresses are gone with it.
+        A room, the broker or Ray that dies is started again. Raises ``Misconfigured``, with the end of its log, where
+        one is given up.
         """
         assert self._supervisor is not None  # noqa: S101 - narrows the type: watched from inside ``async with``
         try:
             async with asyncio.TaskGroup() as together:
                 together.create_task(self._supervisor.watch())
-                if self._kafka is not None:
-                    together.create_task(self._keep(self._kafka))
-                if self._ray is not None:
-                    together.create_task(self._ray.watch())
+                for server in (self._kafka, self._ray):
+                    if server is not None:
+                        together.create_task(self._keep(server))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _keep(self, kafka: LocalKafka) -> None:
-        """Start a broker again that died: its data and its port are where they were."""
+    async def restart(self, room: str, **settings: str) -> None:
+        """Let a room drain and start it again, with these settings added to its own; return at once.
+
+        They hold until the next restart: one without settings takes them back.
+        """
+        assert self._supervisor is not None  # noqa: S101 - narrows the type, as above
+        await self._supervisor.restart(room, settings)
+
+    def another(self, room: str, instance: str, **settings: str) -> Child:
+        """Return one more member for a room's group, to be started by whoever asks: it is not supervised."""
+        child = self._child(room, free_ports(1)[0], self._shared)
+        own = {"GUIDEVANE_INSTANCE": instance, "GUIDEVANE_HTTP_PORT": "0", **settings}
+        log_path = self.state_dir / "logs" / f"{instance}.log"
+        return replace(child, name=instance, log_path=log_path, env={**child.env, **own})
+
+    async def _keep(self, server: LocalServer) -> None:
+        """Start a server again that died, where it was before; what keeps it from starting may pass (a full disk)."""
+        failures = 0
         while True:
             try:
-                await kafka.watch()
-            except Misconfigured:
-                self._progress("Kafka: died, starting again", None)
-                await kafka.start()
-                await kafka.wait_ready()
-                self._save_endpoints()
+                await server.watch()
+            except Misconfigured as died:
+                if failures >= _SERVER_FAILURES:
+                    raise
+                self._progress(f"{server.name}: died, starting again", None)
+                await asyncio.sleep(Patience(first_s=1.0).delay_s(failures) if failures else 0.0)
+                try:
+                    await server.start()
+                    await server.wait_ready()
+                except Misconfigured:
+                    failures += 1
+                    if failures >= _SERVER_FAILURES:
+                        raise died from None
+                else:
+                    failures = 0
+                    self._save_endpoints()
             else:
                 return
 
@@ -151,13 +183,14 @@ class Platform:
                 self._open.push_async_callback(each.stop)
         await asyncio.gather(*starting)
         bootstrap = kafka.bootstrap if kafka is not None else str(self._given.kafka)
+        beside = f"127.0.0.1:{self._detour.advertised}" if self._detour is not None else bootstrap
         ray_env = ray.env() if ray is not None else {}
         dashboard = ray.dashboard if ray is not None else self._given.ray_dashboard
         # Rooms wait for Kafka and Ray by themselves, and import what they need meanwhile.
         names = self.names
         ports = dict(zip((*names, "http", "admin http"), free_ports(len(names) + 2), strict=True))
-        shared = {
-            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        shared = self._shared = {
+            "KAFKA_BOOTSTRAP_SERVERS": beside,
             "GUIDEVANE_PIPELINE": self.reference,
             "GUIDEVANE_RAY_DASHBOARD": dashboard,
             "GUIDEVANE_DELIVERY": self.delivery,
@@ -220,7 +253,7 @@ class Platform:
     def _servers(self) -> tuple[LocalKafka | None, LocalRay | None]:
         kafka = ray = None
         if self._given.kafka is None:
-            kafka = LocalKafka(self.state_dir, die_with_parent=True, progress=self._progress)
+            kafka = LocalKafka(self.state_dir, detour=self._detour, die_with_parent=True, progress=self._progress)
         if self._given.ray is None:
             # Replicas must find the author's module where we found it.
             ray = LocalRay(self.state_dir, pythonpath=[str(Path.cwd())], die_with_parent=True, progress=self._progress)

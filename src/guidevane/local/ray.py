@@ -54,6 +54,8 @@ _HEAD_ONLY = {
     "RAY_event_stats": "0",
     # On SIGTERM the head would wait 30 s for proxies to leave; the rooms that call replicas have stopped before.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # A replica that does not answer its health check will not hear a request to leave either.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
     # A dead proxy is replaced after 5 s instead of 30, where someone starts one.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",
@@ -78,7 +80,8 @@ class LocalRay(LocalServer):
     setting for it. It answers to the token only.
 
     Its log is ``state_dir/logs/ray.log``; when it has stopped, the logs of its parts, replicas among
-    them, lie in ``state_dir/logs/ray``. Nothing else is kept: a restart is a new Ray.
+    them, lie in ``state_dir/logs/ray``. Nothing else is kept: a restart is a new Ray, at the same
+    addresses and with the same token, so that whoever knew the old one finds it.
 
     Args:
         state_dir: The directory of this platform instance; made if missing.
@@ -106,6 +109,7 @@ class LocalRay(LocalServer):
         self._num_cpus = num_cpus
         self._object_store_bytes = object_store_bytes
         self._ports: _Ports | None = None
+        self._led: int | None = None
         self.token_path = self._state_dir / "ray" / "token"
 
     @property
@@ -140,8 +144,13 @@ class LocalRay(LocalServer):
         """
         self._refuse_if_running()
         self._progress("Ray: starting", None)
-        self._ports = ports = _Ports(*free_ports(len(fields(_Ports))))
-        self._write_token()
+        if self._ports is None:
+            self._ports = _Ports(*free_ports(len(fields(_Ports))))
+            self._write_token()
+        ports = self._ports
+        if self._led is not None:
+            # A head that was killed leaves agents and replicas behind; they are found by the session that it led.
+            await asyncio.to_thread(end_all, _in_session(self._led), grace_s=0.0)
         sockets = session_dir(self._state_dir)
         make_private(sockets)
         # -P: else the script's directory comes first, and `import ray` finds this very file.
@@ -162,6 +171,7 @@ class LocalRay(LocalServer):
         path = os.pathsep.join([*self._pythonpath, *filter(None, [os.environ.get("PYTHONPATH")])])
         own = {"PYTHONPATH": path, "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics)}
         self._run(argv, env=_HEAD_ONLY | self.env() | own, with_session=True)
+        self._led = self.pid
 
     @override
     async def _serves(self) -> bool:

@@ -10,7 +10,7 @@ from guidevane.local.child import Change, Child, Patience, State
 from guidevane.local.ward import Ward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Change", "Child", "Patience", "State", "Supervisor"]
@@ -60,6 +60,11 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         """Return the processes of the children that run now, in the order given."""
         return {ward.child.name: ward.pid for ward in self._wards if ward.pid is not None}
+
+    async def restart(self, name: str, env: Mapping[str, str]) -> None:
+        """End one child in order and start it again with ``env`` added to what it was told at first; return at once."""
+        (ward,) = (ward for ward in self._wards if ward.child.name == name)
+        await ward.renew(env)
 
     def start(self) -> None:
         """Start all children; from now on they are restarted when they die."""

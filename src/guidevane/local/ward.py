@@ -16,12 +16,13 @@ from guidevane.local.process import end, ended, last_lines, spawn
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _ASK_READY_EVERY_S = 0.25
 _ASK_HEALTH_EVERY_S = 2.0
 _ANSWER_WITHIN_S = 5.0
+_DEAF_GRACE_S = 2.0
 
 
 class Ward:
@@ -44,6 +45,8 @@ class Ward:
         self._die_with_parent = die_with_parent
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_at_s: float | None = None
+        self._added: dict[str, str] = {}
+        self._renewing = False
 
     @property
     def pid(self) -> int | None:
@@ -74,8 +77,11 @@ class Ward:
                 deaths_unready.popleft()
             self._lose_hope(status, len(deaths_unready))
             was_well = ready_at_s is not None and died_at_s - ready_at_s >= self._patience.well_after_s
-            in_a_row = 1 if was_well else in_a_row + 1
-            await asyncio.sleep(self._patience.delay_s(in_a_row))
+            if self._renewing:
+                self._renewing, in_a_row = False, 0
+            else:
+                in_a_row = 1 if was_well else in_a_row + 1
+                await asyncio.sleep(self._patience.delay_s(in_a_row))
             state = State.RESTARTED
 
     async def end(self) -> None:
@@ -83,6 +89,12 @@ class Ward:
         if self._process is not None:
             status = await end(self._process, grace_s=self._patience.stop_s)
             self._forget(State.STOPPED, status)
+
+    async def renew(self, env: Mapping[str, str]) -> None:
+        """End the child's present life; the next one begins at once, with ``env`` added to what it was told first."""
+        self._added, self._renewing = dict(env), self.pid is not None
+        if self._process is not None:
+            await end(self._process, grace_s=self._patience.stop_s)
 
     def trail(self) -> str:
         """Return where the child's log is, and its last lines."""
@@ -95,7 +107,7 @@ class Ward:
                 child.argv,
                 state_dir=self._state_dir,
                 log_path=child.log_path,
-                env=child.env,
+                env={**child.env, **self._added},
                 die_with_parent=self._die_with_parent,
             )
         except OSError as failure:
@@ -126,7 +138,8 @@ class Ward:
                 if await _good(client, self.child.health_url):
                     well_at_s = now_s()
         if self.child.health_url is not None:
-            await end(process, grace_s=self._patience.stop_s)
+            # Whose loop stands still does not hear SIGTERM either.
+            await end(process, grace_s=_DEAF_GRACE_S)
 
     def _forget(self, state: State, status: int) -> None:
         self._process = self._ready_at_s = None

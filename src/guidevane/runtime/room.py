@@ -113,7 +113,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
     pipeline = load_pipeline(settings.pipeline)
     stop = asyncio.Event()
     _hear(stop)
-    clock = SystemClock()
+    clock = SystemClock(settings.clock_offset_s)
     catalogue = Catalogue()
     catalogue.learn(pipeline.event)
     async with AsyncExitStack() as open_:

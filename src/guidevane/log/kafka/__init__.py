@@ -3,7 +3,8 @@
 from guidevane.log.kafka.cluster import KafkaLog
 from guidevane.log.kafka.connection import Connection
 from guidevane.log.kafka.consumer import KafkaConsumer
+from guidevane.log.kafka.operator import KafkaOperator
 from guidevane.log.kafka.producer import KafkaProducer
 from guidevane.log.kafka.transactions import KafkaTransactions
 
-__all__ = ["Connection", "KafkaConsumer", "KafkaLog", "KafkaProducer", "KafkaTransactions"]
+__all__ = ["Connection", "KafkaConsumer", "KafkaLog", "KafkaOperator", "KafkaProducer", "KafkaTransactions"]

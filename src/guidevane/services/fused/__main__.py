@@ -20,12 +20,12 @@ class FusedSettings(IngestSettings, InferenceSettings):
 
 async def work(room: Room[FusedSettings]) -> None:
     """Answer for the hot path until told to stop."""
-    inference, obey = await open_inference(room)
+    inference, obey, lifeline = await open_inference(room)
     ingest = open_ingest(room)
     preprocess = preprocess_stage(Preprocess(room.pipeline, room.codec))
     postprocess = Postprocess(room.pipeline, room.codec, clock=room.clock, metrics=room.metrics)
     stages = [ingest, preprocess, inference, postprocess_stage(postprocess)]
-    await run_hot(room, stages, obeying={"inference": obey}, beside=[open_door(room)])
+    await run_hot(room, stages, obeying={"inference": obey}, beside=[open_door(room), lifeline])
 
 
 if __name__ == "__main__":

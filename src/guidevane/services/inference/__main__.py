@@ -8,8 +8,8 @@ from guidevane.services.inference.settings import InferenceSettings
 
 async def work(room: Room[InferenceSettings]) -> None:
     """Answer for inference until told to stop."""
-    stage, obey = await open_inference(room)
-    await run_hot(room, [stage], obeying={"inference": obey})
+    stage, obey, lifeline = await open_inference(room)
+    await run_hot(room, [stage], obeying={"inference": obey}, beside=[lifeline])
 
 
 if __name__ == "__main__":

@@ -187,8 +187,9 @@ def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
         num_replicas=1,
         max_ongoing_requests=_ONGOING,
         ray_actor_options={"num_cpus": spec.num_cpus, "num_gpus": num_gpus},
+        # Serve takes three silences in a row for death: a replica that hangs is replaced after some nine seconds.
         health_check_period_s=1,
-        health_check_timeout_s=5,
+        health_check_timeout_s=2,
         graceful_shutdown_timeout_s=5,
     )
     return deployment.bind(asdict(spec), others)

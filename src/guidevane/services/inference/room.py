@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from guidevane.errors import GuidevaneError
 from guidevane.runtime.room import patiently
+from guidevane.services.inference import lifeline
 from guidevane.services.inference.service import Inference, Knobs, Patience, inference_stage
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from guidevane.events import Control
     from guidevane.runtime.room import Room
@@ -26,12 +28,16 @@ MAX_BATCH = "max_batch"
 _WARM_UP_ROWS = (1, 16, 64) * 8
 
 
-async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable[[Control], None]]:
-    """Return the stage, its members deployed and warm, and what obeys the controller for it."""
+async def open_inference(
+    room: Room[InferenceSettings],
+) -> tuple[Stage, Callable[[Control], None], Awaitable[None]]:
+    """Return the stage, its members deployed and warm; what obeys the controller for it; what runs beside it."""
     # Imported here: Ray takes five seconds, which the other rooms of a fused process use to join.
     from guidevane.services.inference import deployment, judge  # noqa: PLC0415
 
     room.health.ready(False, "deploying the members")
+    address = os.environ.get("RAY_ADDRESS", "")
+    await patiently(room, lambda: lifeline.reach(address))
     await patiently(room, lambda: asyncio.to_thread(deployment.connect))
     deploying = asyncio.create_task(deployment.deploy(room.pipeline))
     while not deploying.done():
@@ -62,7 +68,8 @@ async def open_inference(room: Room[InferenceSettings]) -> tuple[Stage, Callable
             room.metrics.gauge(names.MAX_BATCH, knobs.max_batch)
 
     room.metrics.gauge(names.MAX_BATCH, knobs.max_batch)
-    return inference_stage(inference), obey
+    beside = lifeline.hold(address, members, room.pipeline.ensemble.names, room.pipeline.vector.width, room.stop)
+    return inference_stage(inference), obey, beside
 
 
 async def _warm_up(room: Room[InferenceSettings], members: Members) -> None:

@@ -1,0 +1,128 @@
+"""The certificate: what was tried, and what came of it; for people as Markdown, for programs as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from guidevane.ledger import Oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guidevane.drill.run import Result
+    from guidevane.drill.trial import Trial
+
+_FINDINGS_SHOWN = 20
+_COLUMNS = (
+    "fault", "events", "lost", "twice", "conflicting", "order", "repeats", "dead letters", "degraded", "fallback",
+    "recovery s", "promised s", "verdict",
+)  # fmt: skip
+_HOW_TO_READ = (
+    "How to read it: `docs/operations/drill.md`. Not shown by any of this: the power loss of a single "
+    "unreplicated broker, and sinks that are not idempotent."
+)
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """Return one object for each fault that was tried, in order."""
+    return {
+        "ok": all(result.ok for result in results),
+        "machine": results[0].machine if results else "",
+        "runs": [
+            {
+                "mode": result.drill.mode, "pipeline": result.drill.pipeline, "rooms": result.drill.rooms,
+                "rate_per_s": result.drill.rate_per_s, "seed": result.drill.seed, "seconds": result.seconds,
+            }
+            for result in results
+        ],
+        "faults": [_row(result, trial) for result in results for trial in result.trials if not trial.skipped],
+        "skipped": [
+            {"name": trial.fault.name, "mode": result.drill.mode, "why": trial.skipped}
+            for result in results
+            for trial in result.trials
+            if trial.skipped
+        ],
+    }  # fmt: skip
+
+
+def _row(result: Result, trial: Trial) -> dict[str, Any]:
+    verdict, found = trial.verdict, trial.recovery
+    return {
+        "name": trial.fault.name,
+        "mode": result.drill.mode,
+        "events": verdict.events if verdict is not None else 0,
+        "lost": trial.count(Oracle.LOST),
+        "conflicting": trial.count(Oracle.CONFLICT),
+        "order_violations": trial.count(Oracle.ORDER),
+        "recovery_s": found.seconds if found is not None else None,
+        "within_s": trial.fault.within_s,
+        "in_time": trial.in_time,
+        "twice": trial.count(Oracle.TWICE),
+        "repeats": verdict.repeats if verdict is not None else 0,
+        "dead_letters": verdict.dead_letters if verdict is not None else 0,
+        "degraded": trial.degraded,
+        "fallback": trial.fallback,
+        "unwell": found.unwell if found is not None else None,
+        "ok": trial.ok,
+        "findings": verdict.counts() if verdict is not None else {},
+        "complaints": list(trial.complaints),
+    }
+
+
+def as_markdown(results: Sequence[Result]) -> str:
+    """Return the certificate as a page."""
+    lines = ["# Certificate of delivery under fire", ""]
+    for result in results:
+        lines += _run(result)
+    return "\n".join([*lines, "", _HOW_TO_READ, ""])
+
+
+def _run(result: Result) -> list[str]:
+    drill = result.drill
+    tried = [trial for trial in result.trials if not trial.skipped]
+    good = sum(trial.ok for trial in tried)
+    load = f"`{drill.pipeline}` at {drill.rate_per_s:g} events/s, seed {drill.seed}"
+    lines = [
+        f"## Mode {drill.mode}, rooms {drill.rooms}: {good} of {len(tried)} faults survived",
+        "",
+        f"Pipeline {load}, {result.machine}, {result.seconds:.0f} s.",
+        "",
+        "| " + " | ".join(_COLUMNS) + " |",
+        "|---|" + "--:|" * (len(_COLUMNS) - 2) + "---|",
+        *(_line(trial) for trial in tried),
+        "",
+        *(f"* `{each.fault.name}` was not tried: {each.skipped}" for each in result.trials if each.skipped),
+    ]
+    for trial in tried:
+        if not trial.ok:
+            lines += [f"### {trial.fault.name}: {trial.fault.does}", "", *_wrong(trial), ""]
+    return lines
+
+
+def _line(trial: Trial) -> str:
+    verdict, found = trial.verdict, trial.recovery
+    seconds = found.seconds if found is not None else None
+    cells = [
+        trial.fault.name,
+        f"{verdict.events:,}" if verdict is not None else "0",
+        *(str(trial.count(oracle)) for oracle in (Oracle.LOST, Oracle.TWICE, Oracle.CONFLICT, Oracle.ORDER)),
+        str(verdict.repeats) if verdict is not None else "0",
+        str(verdict.dead_letters) if verdict is not None else "0",
+        str(trial.degraded),
+        str(trial.fallback),
+        "never" if seconds is None else f"{seconds:.1f}",
+        f"{trial.fault.within_s:.0f}",
+        trial.word,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _wrong(trial: Trial) -> list[str]:
+    lines = [f"* {each}" for each in trial.complaints]
+    if trial.recovery is None or trial.recovery.seconds is None:
+        lines.append(f"* it did not become well again: {trial.fault.recovered}")
+    findings = trial.verdict.findings if trial.verdict is not None else ()
+    lines += [f"* {each.oracle}: `{each.event_id}` {each.says}" for each in findings[:_FINDINGS_SHOWN]]
+    if len(findings) > _FINDINGS_SHOWN:
+        lines.append(f"* and {len(findings) - _FINDINGS_SHOWN} more")
+    return lines
