@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from guidevane.local.platform import Rooms
 
 ROOM_S, ROOMS_S, BROKER_S, RAY_S = 12.0, 20.0, 30.0, 30.0
+# The supervisor takes half a minute without an answer for death.
+HUNG_S = 45.0
 
 
 def faults_of(rooms: Rooms) -> tuple[Fault, ...]:
@@ -30,6 +32,11 @@ def faults_of(rooms: Rooms) -> tuple[Fault, ...]:
         Fault(
             name="pause-rooms", does=f"SIGSTOP of all rooms at once, for {deeds.PAUSE_S:.0f} s", within_s=ROOM_S,
             rooms=every, hurt=partial(deeds.pause, seconds=deeds.PAUSE_S, parts=every),
+        ),
+        Fault(
+            name=f"hang-{hot[-1]}", does=f"SIGSTOP of {hot[-1]}, for good: it is found dead and replaced",
+            within_s=HUNG_S, rooms=(hot[-1],),
+            hurt=partial(deeds.tell, parts=(hot[-1],), number=signal.SIGSTOP),
         ),
         *(_zombie(room) for room in hot),
         Fault(
