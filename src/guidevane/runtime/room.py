@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=RoomSettings)
 S_co = TypeVar("S_co", bound=RoomSettings, covariant=True)
 _log = logging.getLogger(__name__)
+_STUCK_REQUESTS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +122,14 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
         metrics.gauge(names.BUILD_INFO, 1, version=__version__)
         exposition = Exposition(metrics, os.environ)
         open_.callback(exposition.close)
-        health = Health(clock)
+        connection = settings.connection()
+        # A broker that is away holds a call for as long as a request may take: waiting for it is not being stuck.
+        health = Health(clock, stuck_after_s=_STUCK_REQUESTS * connection.request_timeout_s)
         server = HealthServer(health, exposition.scrape, settings.metrics_port, host=settings.metrics_host)
         open_.enter_context(server)
         tracer = tracer_for(pipeline.name, name, settings.instance, os.environ)
         open_.callback(tracer.close)
-        log = KafkaLog(settings.connection())
+        log = KafkaLog(connection)
         open_.push_async_callback(log.close)
         codec = Codec(catalogue)
         room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)
