@@ -127,7 +127,7 @@ class Rig:
         count = len(self.log.records(light.topics.events))
         append = self.log.append
         self.log.append = self._sabotaged(append)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 self.dead, self.lives = False, self.lives + 1
                 stop = asyncio.Event()

@@ -90,7 +90,7 @@ async def asleep(rig: Rig, *, fenced: bool) -> None:
         made.fence.check = lambda: None
     stop = asyncio.Event()
     zombie = asyncio.create_task(made.run(stop))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await (await rivals.get())
         # Fenced, it starts over, a member like any other.
         while fenced and not group.members:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 16
 _UNDER_WAY = 64
+_AWAY_S = 0.3
 
 
 class Wire:
@@ -63,7 +64,7 @@ class Wire:
         onward: asyncio.StreamWriter | None = None
         try:
             await self._open.wait()
-            back, onward = await asyncio.open_connection("127.0.0.1", self.target)
+            back, onward = await self._beyond()
             ways = [asyncio.create_task(self._way(reader, onward)), asyncio.create_task(self._way(back, writer))]
             try:
                 # Whichever side ends it, ends it for both.
@@ -80,6 +81,15 @@ class Wire:
             for end in (writer, onward):
                 if end is not None:
                     end.transport.abort()
+
+    async def _beyond(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        try:
+            return await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            # A client whose connection is refused waits before it tries again; one that is let in and sent away at
+            # once comes back at once, which would keep two cores busy for as long as the broker is away.
+            await asyncio.sleep(_AWAY_S)
+            raise
 
     async def _way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         now_s = asyncio.get_running_loop().time
