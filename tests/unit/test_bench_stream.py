@@ -3,12 +3,14 @@
 import doctest
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 from loadtests.stream import answers, events, processes, report, soak
 from loadtests.stream.answers import match
 from loadtests.stream.broker import Answer
+from loadtests.stream.drawing import draw
 from loadtests.stream.events import encoded
 from loadtests.stream.work import Work
 
@@ -63,6 +65,17 @@ def test_the_cpu_of_a_child_that_has_ended_is_still_counted(tmp_path):
         child.kill()
         child.communicate()
     assert processes.cpu_s(tmp_path) == {}
+
+
+def test_who_could_not_keep_up_is_drawn_without_a_latency():
+    slow = {"latency_ms": {"p99": 20_000.0}, "bounded": False}
+    good = {"latency_ms": {"p99": 80.0}, "bounded": True}
+    svg = draw({"fused": {"fixed": [good]}, "faust": {"fixed": [slow]}}, "2 cores & a broker")
+    drawn = ET.fromstring(svg)  # noqa: S314 - our own text
+    words = [each.text for each in drawn.iter() if each.tag.endswith("text")]
+    assert "80" in words
+    assert "20,000" not in words
+    assert words[-1] == "2 cores & a broker"
 
 
 def test_the_summary_holds_the_figures_that_readers_look_for():
