@@ -32,6 +32,7 @@ _POLL_S = 0.25
 _TAIL_S = 20.0
 _DRAIN_S = 60.0
 _STALLED_S = 10.0
+_QUIET_S = 3.0
 _BOUND_S = 1.0
 _GROWTH_S = 0.3
 
@@ -79,6 +80,7 @@ class Stage:
         self.broker_dir = broker_dir
         self.tell = tell
         self.made = made
+        self._owed = 0
 
     async def first(self, run: Running) -> Measured:
         """Give it a few events, and the time to start and answer them: some cannot say that they are ready."""
@@ -105,6 +107,8 @@ class Stage:
         self, run: Running, *, events: int, rate_per_s: float, within_s: float, what: str, labels: bool = False
     ) -> Measured:
         contender = run.contender
+        if self._owed:
+            await self._settled(run)
         start = self.broker.ends(contender.decisions)
         with tempfile.TemporaryDirectory() as folder:
             plan = Plan(
@@ -133,7 +137,20 @@ class Stage:
                 due_us = kept["due_us"]
         found = self.broker.read(contender.decisions, start, self.broker.ends(contender.decisions))
         answers = match(found, plan.run, events, decides=contender.decides)
+        self._owed = answers.lost
         return _measured(plan, due_us, answers, spent, broker_spent, told)
+
+    async def _settled(self, run: Running) -> None:
+        """Let it answer what it still owes, so that this is not counted as answers to what comes next."""
+        seen, moved_s = self.broker.ends(run.contender.decisions), time.monotonic()
+        by_s = moved_s + _DRAIN_S
+        while (now_s := time.monotonic()) < by_s and now_s - moved_s < _QUIET_S:
+            await asyncio.sleep(_POLL_S)
+            ends = await asyncio.to_thread(self.broker.ends, run.contender.decisions)
+            self.tell(f"{run.contender.name}: catching up", 0.0)
+            if ends != seen:
+                seen, moved_s = ends, now_s
+        self._owed = 0
 
     async def _until_answered(self, run: Running, start: list[int], events: int, by_s: float, what: str) -> None:
         """Wait until as many answers are there as events were sent, the time is over, or nothing comes any more."""
