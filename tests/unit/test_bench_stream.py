@@ -16,7 +16,7 @@ from loadtests.stream.work import Work
 
 from guidevane.local.process import MARK
 from guidevane.pipelines.employment import pipeline
-from guidevane.testing import run_pipeline
+from guidevane.testing import ManualClock, run_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,9 @@ def work() -> Work:
 
 
 async def test_the_bare_loop_writes_the_very_bytes_that_our_rooms_write(work):
-    sent = [each.value for each in encoded("same", np.arange(100) * 1_000_000, partitions=12)]
-    ours = await run_pipeline(pipeline, sent)
+    clock = ManualClock()
+    sent = [each.value for each in encoded("same", clock.now_us() - np.arange(100) * 1_000, partitions=12)]
+    ours = await run_pipeline(pipeline, sent, clock=clock)
     written = {r.header("event_id").decode(): r.value for r in ours.log.records(pipeline.topics.decisions)}
     assert {decided.event_id: decided.value for decided in work(sent)} == written
 
