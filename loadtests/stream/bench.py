@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,10 +18,11 @@ from loadtests.stream.contender import Contender, Failed, running
 from loadtests.stream.field import chosen
 from loadtests.stream.phases import Measured, Stage
 from loadtests.stream.report import Results
-from loadtests.stream.screen import held, show, soaked
+from loadtests.stream.screen import held, show
 from loadtests.stream.soak import soak
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from loadtests.stream.contender import Running
@@ -82,23 +83,20 @@ async def bench(wanted: Wanted, folder: Path) -> None:
                     for contender in field:
                         tell(f"{contender.name}: starting", 0.0)
                         try:
-                            found = await _turn(contender, stage, wanted, first=number == 1)
+                            await _turn(contender, stage, wanted, results, first=number == 1)
                         except Failed as why:
                             # One who cannot is no reason not to measure the others.
                             results.fail(contender, str(why))
                             console.print(f"[red]{contender.name}[/red], round {number}: {why}")
-                        else:
-                            results.add(contender, found)
-                            for each in found.get("soak", []):
-                                console.print(soaked(contender.name, each))
                         bars.advance(whole)
             finally:
                 broker.close()
-    show(results, console)
+                if results.measured:
+                    show(results, console)
 
 
-async def _turn(contender: Contender, stage: Stage, wanted: Wanted, *, first: bool) -> dict[str, list[Any]]:
-    """Start one contender, measure the parts, end it. Only the first round looks for the sustained rate."""
+async def _turn(contender: Contender, stage: Stage, wanted: Wanted, results: Results, *, first: bool) -> None:
+    """Start one contender, measure the parts, end it; each part is written down when it is known."""
     if not contender.ours:
         stage.broker.make(contender.events, contender.decisions)
     try:
@@ -106,26 +104,31 @@ async def _turn(contender: Contender, stage: Stage, wanted: Wanted, *, first: bo
             # Those who cannot say that they are ready have been, once these are answered.
             await _answered(run, stage)
             if wanted.soak_s:
-                return {"soak": [await soak(run, stage, rate_per_s=wanted.fixed_per_s, seconds=wanted.soak_s)]}
-            measured = await _parts(run, stage, wanted, first=first)
-            return {part: [each.as_dict() for each in made] for part, made in measured.items()}
+                results.add(
+                    contender, "soak", await soak(run, stage, rate_per_s=wanted.fixed_per_s, seconds=wanted.soak_s)
+                )
+            else:
+                async for part, made in _parts(run, stage, wanted, first=first):
+                    results.add(contender, part, made.as_dict())
     finally:
         stage.broker.clear()
 
 
-async def _parts(run: Running, stage: Stage, wanted: Wanted, *, first: bool) -> dict[str, list[Measured]]:
-    contender, found = run.contender, dict[str, list[Measured]]()
+async def _parts(run: Running, stage: Stage, wanted: Wanted, *, first: bool) -> AsyncIterator[tuple[str, Measured]]:
+    """Yield each measurement with its part. Only the first round looks for the half and the sustained rate."""
+    contender = run.contender
     if "fixed" in wanted.parts:
         # Our platform gets the labels too, which its monitors join: what nobody else does.
-        found["fixed"] = [await stage.hold(run, wanted.fixed_per_s, wanted.seconds, labels=contender.ours)]
-    if {"drain", "half", "sustained"} & set(wanted.parts):
-        found["drain"] = [await stage.burst(run, contender.burst)]
-        drained_per_s = found["drain"][0].events_per_s
-        if first and contender.decides and "half" in wanted.parts:
-            found["half"] = [await stage.hold(run, drained_per_s / 2, wanted.seconds)]
-        if first and contender.decides and "sustained" in wanted.parts:
-            found["sustained"] = await _climb(run, stage, drained_per_s, wanted.hold_s)
-    return found
+        yield "fixed", await stage.hold(run, wanted.fixed_per_s, wanted.seconds, labels=contender.ours)
+    if not {"drain", "half", "sustained"} & set(wanted.parts):
+        return
+    drained = await stage.burst(run, contender.burst)
+    yield "drain", drained
+    if first and contender.decides and "half" in wanted.parts:
+        yield "half", await stage.hold(run, drained.events_per_s / 2, wanted.seconds)
+    if first and contender.decides and "sustained" in wanted.parts:
+        async for made in _climb(run, stage, drained.events_per_s, wanted.hold_s):
+            yield "sustained", made
 
 
 async def _answered(run: Running, stage: Stage) -> None:
@@ -135,17 +138,11 @@ async def _answered(run: Running, stage: Stage) -> None:
     await stage.hold(run, _WARM_RATE, _WARM_S)
 
 
-async def _climb(run: Running, stage: Stage, drained_per_s: float, hold_s: float) -> list[Measured]:
-    """Hold rates around the drained one until the highest that stays bounded is known; return every hold."""
-    held: list[Measured] = []
+async def _climb(run: Running, stage: Stage, drained_per_s: float, hold_s: float) -> AsyncIterator[Measured]:
+    """Hold rates around the drained one, up while the backlog stays bounded, else down, until a step would repeat."""
     at, tried = _FIRST, set[int]()
     while 0 <= at < len(_SHARES) and at not in tried:
         tried.add(at)
         made = await stage.hold(run, drained_per_s * _SHARES[at], hold_s)
-        held.append(made)
-        if not made.bounded and at + 1 in tried:
-            break
+        yield made
         at += 1 if made.bounded else -1
-        if at in tried:
-            break
-    return held

@@ -35,17 +35,15 @@ class Results:
             self.kept = json.loads(path.read_text())
         self.measured: dict[str, dict[str, list[Any]]] = self.kept.get("measured", {})
 
-    def add(self, contender: Contender, found: dict[str, list[Any]]) -> None:
-        """Add one turn of one contender, with when it was and of which commit."""
-        at, of = datetime.now(UTC).isoformat(timespec="seconds"), commit()
-        parts = self.measured.setdefault(contender.name, {})
-        for part, all_made in found.items():
-            parts.setdefault(part, []).extend({"at": at, "commit": of, **made} for made in all_made)
+    def add(self, contender: Contender, part: str, made: dict[str, Any]) -> None:
+        """Add one measurement of one contender, with when it was and of which commit."""
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self.measured.setdefault(contender.name, {}).setdefault(part, []).append({"at": at, "commit": commit(), **made})
         self.write()
 
     def fail(self, contender: Contender, why: str) -> None:
         """Note that a contender could not be measured."""
-        self.add(contender, {"failed": [{"why": why}]})
+        self.add(contender, "failed", {"why": why})
 
     def write(self) -> None:
         """Write the JSON: the summary first, then every measurement."""

@@ -30,6 +30,9 @@ def show(results: Results, console: Console) -> None:
     for row in found:
         table.add_row(*row)
     console.print(table)
+    for name, parts in results.measured.items():
+        for made in parts.get("soak", []):
+            console.print(_soaked(name, made))
     machine, of = results.kept["machine"], results.kept["commit"]
     where = (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB; commit {of}; {results.kept['at']}"
@@ -82,7 +85,7 @@ def held(name: str, made: Measured) -> str:
     )
 
 
-def soaked(name: str, made: Mapping[str, Any]) -> str:
+def _soaked(name: str, made: Mapping[str, Any]) -> str:
     """Return a soak in two lines: what was answered, and how fast each process grew."""
     growth = ", ".join(f"{what} {slope:+.1f}" for what, slope in made["slope_mib_per_h"].items())
     return (
