@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -61,7 +62,12 @@ async def main() -> None:
                     sys.stdout.write(f"{mode:14} {json.dumps(made)}\n")
         finally:
             await kafka.stop()
-    result = _summary(found) | {"rate_per_s": told.rate, "drained": told.count} | about() | {"measured": found}
+    result = (
+        _summary(found)
+        | {"load_average": [round(each, 1) for each in os.getloadavg()], "rate_per_s": told.rate, "drained": told.count}
+        | about()
+        | {"measured": found}
+    )
     told.out.parent.mkdir(parents=True, exist_ok=True)
     told.out.write_text(json.dumps(result, indent=1) + "\n")
     sys.stdout.write(f"{told.out}: {json.dumps(_summary(found))}\n")
