@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from guidevane.control.bridging import bridged
 from guidevane.control.headroom import Headroom
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
@@ -27,15 +28,13 @@ if TYPE_CHECKING:
 class Memory:
     """What the tuner knows besides the table. ``wanted``: (time, rate to be ready for) of the patience span.
 
-    ``owed``: events and misses, slowly forgotten; ``margin``: the slow integral; ``rates``: what was known
-    when, for the headroom to learn from; ``peak``: (time, surplus rate) of that span.
+    ``events`` and ``misses`` are slowly forgotten: the budget. ``recent``: (ended, missed) of the last 120
+    observations, from which the slow integral moves ``margin``. ``dispersion``: the one planned for.
     """
 
     traffic: Traffic = field(default_factory=Traffic)
     headroom: Headroom = field(default_factory=Headroom)
     wanted: tuple[tuple[float, float], ...] = ()
-    rates: tuple[tuple[float, float], ...] = ()
-    surplus: tuple[tuple[float, float], ...] = ()
     events: float = 0.0
     misses: float = 0.0
     margin: float = 1.0
@@ -58,6 +57,7 @@ class Tuning:
     budget_memory_s: float = 3600.0
     drain_s: float = 4.0
     margin_every_s: float = 30.0
+    learn_every: int = 10
 
 
 class Steering:
@@ -84,11 +84,9 @@ class Steering:
         memory = Memory(
             corrections=tuple(Correction() for _ in self.graph.stages),
             wanted=((seen.time_s, expected),),
-            rates=((seen.time_s, expected),),
             margin_at_s=seen.time_s,
         )
-        factor = memory.headroom.factor(self.tuning.surprise_share * self.epsilon)
-        row = self._table(memory, expected).row(expected * factor, memory.dispersion)
+        row = self._table(memory, expected).row(expected * memory.headroom.factor, memory.dispersion)
         action = self._action(
             row.settings, row, f"the first plan, for {expected:.1f} events/s expected", None, expected, memory
         )
@@ -98,26 +96,29 @@ class Steering:
         """Return what shall be from now on, and what to remember."""
         memory = self._observed(seen, memory)
         traffic, now = memory.traffic, seen.time_s
-        share = self._share(memory)
-        factor = memory.headroom.factor(share)
         startup_s = self._startup_s(memory)
+        hold_s = max(self.tuning.hold_s, self.tuning.hold_startups * startup_s)
+        headroom = memory.headroom.after(traffic.rate_per_s, traffic.surplus_per_s(5.0))
+        if len(headroom.rates) % self.tuning.learn_every == 0:
+            headroom = headroom.chosen(self._share(memory), lag_s=startup_s + 2, hold_s=hold_s)
+        factor, level = headroom.factor, headroom.level_per_s
         ahead = traffic.ahead_per_s(startup_s + 2)
-        ready_for = memory.margin * max(traffic.rate_per_s * factor, ahead)
+        ready_for = memory.margin * max(traffic.rate_per_s * factor, level, ahead)
         # What little was seen so far does not outweigh what was expected.
         known_s = traffic.seen_s()
         expected = seen.expected_per_s or traffic.rate_per_s
         if known_s < 30 and traffic.rate_per_s < expected:  # noqa: PLR2004 - half a minute
             ready_for = max(ready_for, expected * (1 - known_s / 30) + ready_for * known_s / 30)
-        hold_s = max(self.tuning.hold_s, self.tuning.hold_startups * startup_s)
         wanted = (*((at, rate) for at, rate in memory.wanted if at > now - hold_s), (now, ready_for))
         target = max(rate for _, rate in wanted)
         table = self._table(memory, target)
         row = table.row(target, memory.dispersion)
-        settings = self._with_backlog(row, seen)
-        memory = replace(memory, wanted=wanted)
+        settings = bridged(self.graph, self._with_backlog(row, seen), seen, traffic.rate_per_s, self.slo_s)
+        memory = replace(memory, wanted=wanted, headroom=headroom)
         reason = (
             f"{traffic.rate_per_s:.1f} events/s over {traffic.span_s:g} s, dispersion {traffic.dispersion:.1f}; "
-            f"ready for {target:.1f} (headroom {factor:.2f}, slope to {ahead:.1f}, margin {memory.margin:.2f}, "
+            f"ready for {target:.1f} (headroom {factor:.2f}, at least {level:.1f}, slope to {ahead:.1f}, "
+            f"margin {memory.margin:.2f}, "
             f"{len(wanted)} s of patience)"
         )
         action = self._action(settings, row, reason, memory.last, traffic.rate_per_s, memory)
@@ -130,12 +131,6 @@ class Steering:
         forget = math.exp(-seen.interval_s / tuning.budget_memory_s)
         events, misses = memory.events * forget + seen.ended, memory.misses * forget + seen.missed
         recent = (*memory.recent, (seen.ended, seen.missed))[-120:]
-        span_s = self._startup_s(memory) + 10
-        surplus = (*((at, x) for at, x in memory.surplus if at > now - span_s + 10), (now, traffic.surplus_per_s()))
-        rates = (*((at, x) for at, x in memory.rates if at >= now - span_s), (now, traffic.rate_per_s))
-        headroom = memory.headroom
-        if rates[0][0] <= now - span_s + seen.interval_s and rates[0][1] > 0:
-            headroom = headroom.learn(max(x for _, x in surplus) / rates[0][1])
         corrections = tuple(
             correction.learn(
                 stage.on(each.hardware).profile, [(served.batch, served.mean_s, served.count) for served in each.served]
@@ -159,9 +154,6 @@ class Steering:
         return replace(
             memory,
             traffic=traffic,
-            headroom=headroom,
-            surplus=surplus,
-            rates=rates,
             events=events,
             misses=misses,
             recent=recent,

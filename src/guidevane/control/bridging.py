@@ -1,0 +1,56 @@
+"""What helps at once, while replicas are still starting: larger batches, where the ready ones fall short."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from guidevane.control.trial import batch_sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guidevane.control.graph import Graph
+    from guidevane.control.plant import Observation, Setting
+
+_OF_OBJECTIVE = 0.9
+_BUSIEST = 0.95
+
+
+def bridged(
+    graph: Graph, settings: Sequence[Setting], seen: Observation, rate_per_s: float, slo_s: float
+) -> tuple[Setting, ...]:
+    """Return settings with larger batches at stages whose ready replicas do not bear the rate.
+
+    The smallest batch that bears it, else the one that bears most; of those that leave an event on the
+    longest way, in full batches everywhere, within 90 % of the objective. A stage whose plan has
+    a larger batch keeps that.
+    """
+    found = list(settings)
+    for at, stage in enumerate(graph.stages):
+        setting, ready = settings[at], seen.stage(stage.name).ready
+        if ready == 0 or ready >= setting.replicas:
+            continue
+        profile = stage.on(setting.hardware).profile
+        needs = rate_per_s * graph.visits[at] / _BUSIEST
+        if ready * profile.throughput(setting.batch) >= needs:
+            continue
+        larger = [each for each in batch_sizes(stage, setting.hardware) if each > setting.batch]
+        fits = [
+            each
+            for each in larger
+            if _way_s(graph, [*found[:at], replace(setting, batch=each), *found[at + 1 :]]) <= slo_s * _OF_OBJECTIVE
+        ]
+        bears = [each for each in fits if ready * profile.throughput(each) >= needs]
+        best = bears[0] if bears else max((setting.batch, *fits), key=profile.throughput)
+        found[at] = replace(setting, batch=best)
+    return tuple(found)
+
+
+def _way_s(graph: Graph, settings: Sequence[Setting]) -> float:
+    return graph.path_s(
+        [
+            stage.on(each.hardware).profile.latency_s(each.batch)
+            for stage, each in zip(graph.stages, settings, strict=True)
+        ]
+    )
