@@ -29,6 +29,7 @@ from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.kafka import Detour
 from guidevane.local.platform import Platform, Rooms
 from guidevane.local.ports import free_ports
+from guidevane.local.settling import settled
 from guidevane.log.kafka import Connection, KafkaLog, KafkaOperator
 from guidevane.word import nearest
 
@@ -164,6 +165,8 @@ async def _all(
         tasks = [asyncio.create_task(work) for work in (watch.run(stop), load.run(stop), looking.run())]
         try:
             await watch.reading.wait()
+            # What has just started still loads and compiles: that is not what is tried.
+            await settled(clock)
             run = f"{clock.now_us() % 1_000_000_000:x}"
             trying = Trying(scene, ledger, looking, tell)
             for number, fault in enumerate(faults):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Tell = Callable[[str, str], None]
 """Told which fault is tried, and what is going on."""
 
-_STEADY_S, _STEADY_WITHIN_S = 1.5, 30.0
+_STEADY_WITHIN_S = 60.0
 _PATIENCE_S = 30.0
 _ANSWERS_WITHIN_S = 60.0
 _SECOND_ANSWERS_S = 0.5
