@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from guidevane.commands import check, dlq, doctor, drill, new, running, schemas, topics
+from guidevane.commands import check, dlq, doctor, drill, new, plan, running, schemas, topics
 
 app = typer.Typer(
     name="guidevane",
@@ -23,6 +23,8 @@ app.command()(running.down)
 app.command()(check.check)
 app.command()(new.new)
 app.command()(doctor.doctor)
+app.command()(plan.plan)
+app.command()(plan.whatif)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(schemas.app, name="schemas")

@@ -1,0 +1,228 @@
+# ruff: noqa: PLC0415 - a command imports what it uses, so that --help is quick
+"""``guidevane plan`` and ``guidevane whatif``: what an objective costs, before anything runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.control.plant import Setting
+    from guidevane.control.question import Answer, Forecast, Question
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
+_FACTORS = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0)
+_BAR = 24
+
+GraphFile = Annotated[Path, typer.Argument(help="A graph, as JSON: loadtests/steering/README.md documents the form.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+def plan(
+    graph: GraphFile,
+    *,
+    slo: Annotated[str, typer.Option(help="The end-to-end objective: 300ms, 0.3s.")],
+    rate: Annotated[float | None, typer.Option(help="Events per second to plan for.")] = None,
+    arrivals: Annotated[Path | None, typer.Option(help="Or a recording: one arrival time in seconds a line.")] = None,
+    scv: Annotated[float, typer.Option(help="Burstiness: squared coefficient of variation of the gaps.")] = 1.0,
+    epsilon: Annotated[float, typer.Option(help="The share of events that may miss the objective.")] = 0.01,
+    curve: Annotated[bool, typer.Option("--curve", help="Also what tighter and looser objectives cost.")] = False,
+    json: AsJson = False,
+) -> None:
+    """Say the cheapest replicas, batches and hardware that keep an objective, and whether that is proved.
+
+    What --json writes can be asked further questions: guidevane whatif PLAN.json --slo 80ms.
+    """
+    written = _read(graph)
+    recording = None if arrivals is None else str(arrivals.resolve())
+    asked = {"slo_ms": _seconds(slo) * 1e3, "rate_per_s": rate, "scv": scv, "epsilon": epsilon, "arrivals": recording}
+    question = _question(graph, written, asked)
+    from guidevane.control.question import answer
+    from guidevane.control.question import curve as costs
+
+    found = answer(question)
+    slos = [question.slo_s * factor for factor in _FACTORS] if curve else []
+    points = costs(question, slos)
+    if json:
+        _say({"graph": written, "asked": asked, **_plain(found), "curve": [_point(*each) for each in points]})
+        return
+    proof = "proved the cheapest" if found.plan.proved else f"within {found.plan.gap:.1%} of the cheapest"
+    _show(found.forecast, f"{graph.name}: {slo}, {question.trial().rate_per_s:.0f} events/s; {proof}")
+    if points:
+        _show_curve(points)
+
+
+def whatif(
+    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.json", help="What guidevane plan --json wrote.")],
+    *,
+    slo: Annotated[str | None, typer.Option(help="Another objective: 80ms.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Other traffic: 240 (events per second), or x2.")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Do without a member of a quorum; may be repeated.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Say what would become of a plan if something changed, and what the plan would be then."""
+    from dataclasses import replace
+
+    from guidevane.control.planner import Infeasible
+    from guidevane.control.question import answer, forecast
+
+    recorded = _read(plan_file)
+    if not isinstance(recorded, dict) or not {"graph", "asked", "settings"} <= recorded.keys():
+        _refuse(f"{plan_file} is no plan", "guidevane plan GRAPH.json --slo 300ms --rate 120 --json > PLAN.json")
+    before = _question(plan_file, recorded["graph"], recorded["asked"])
+    settings = _settings(plan_file, recorded["settings"], before.graph.names)
+    then = before if slo is None else replace(before, slo_s=_seconds(slo))
+    if rate is not None:
+        then = then.times(_factor(rate, before.trial().rate_per_s))
+    then = then.without(drop or [])
+    kept = forecast(then, [settings[name] for name in then.graph.names])
+    try:
+        found, why = answer(then, most_runs=800), None
+    except Infeasible as impossible:
+        found, why = None, str(impossible)
+    if json:
+        new = {"infeasible": why} if found is None else _plain(found)
+        _say({"as_it_is": _figures(kept), "then": new})
+        return
+    met = "kept" if kept.miss <= then.epsilon else "missed"
+    _show(kept, f"With the plan as it is, the objective would be {met}: {kept.miss:.2%} late")
+    if found is None:
+        typer.echo(f"No plan would keep it: {why}")
+    else:
+        more = found.forecast.usd_per_hour - sum(each.usd_per_hour for each in kept.stages)
+        _show(found.forecast, f"The plan would be this, {more:+.2f} USD an hour")
+
+
+def _question(where: Path, written: object, asked: Mapping[str, Any]) -> Question:
+    from guidevane.commands.arrivals import read
+    from guidevane.control.question import Question
+    from guidevane.control.reading import read_graph
+    from guidevane.errors import Misconfigured
+
+    try:
+        graph = read_graph(written)
+    except Misconfigured as wrong:
+        raise Misconfigured("\n".join(f"{where}: {line}" for line in str(wrong).splitlines())) from wrong
+    recording, rate = asked.get("arrivals"), asked.get("rate_per_s")
+    if (recording is None) == (rate is None):
+        _refuse("a plan is for a rate or for a recording", "write --rate 120, or --arrivals A.csv")
+    if rate is not None and not rate > 0:
+        _refuse(f"a rate of {rate:g} events/s is none", "write --rate 120")
+    if not 0 < asked["epsilon"] < 1:
+        _refuse(f"epsilon {asked['epsilon']:g} is no share of events", "write a number between 0 and 1, such as 0.01")
+    if asked["scv"] < 0:
+        _refuse(f"scv {asked['scv']:g} is negative", "write 0 for a metronome, 1 for Poisson, more for bursts")
+    arrivals = None if recording is None else read(Path(recording))
+    return Question(
+        graph=graph, slo_s=asked["slo_ms"] / 1e3, rate_per_s=rate or 0.0, scv=asked["scv"], epsilon=asked["epsilon"],
+        arrivals_s=arrivals,
+    )  # fmt: skip
+
+
+def _settings(where: Path, written: object, names: Sequence[str]) -> dict[str, Setting]:
+    from guidevane.control.plant import Setting
+
+    if not isinstance(written, dict) or set(written) != set(names):
+        _refuse(f"{where}: settings must be of the stages {', '.join(names)}", "write the plan again")
+    return {name: Setting(each["hardware"], each["replicas"], each["batch"]) for name, each in written.items()}
+
+
+def _seconds(text: str) -> float:
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        _refuse(f"{text!r} is no duration", "write 300ms, or 0.3s")
+    return float(found[1]) / (1000 if found[2] == "ms" else 1)
+
+
+def _factor(text: str, rate_per_s: float) -> float:
+    try:
+        factor = float(text[1:]) if text.startswith("x") else float(text) / rate_per_s
+    except ValueError:
+        factor = 0.0
+    if factor <= 0:
+        _refuse(f"{text!r} is no rate", "write 240 (events per second), or x2")
+    return factor
+
+
+def _read(path: Path) -> Any:
+    import orjson
+
+    try:
+        return orjson.loads(path.read_bytes())
+    except OSError as wrong:
+        _refuse(f"{path} cannot be read: {wrong.strerror or wrong}", "name a file that is there")
+    except orjson.JSONDecodeError as wrong:
+        _refuse(f"{path} is no JSON: {wrong}", "write it as JSON")
+
+
+def _refuse(says: str, instead: str) -> NoReturn:
+    from guidevane.errors import Misconfigured
+
+    raise Misconfigured(f"{says} → {instead}")
+
+
+def _figures(found: Forecast) -> dict[str, Any]:
+    return {
+        "settings": {
+            each.name: {
+                "hardware": each.setting.hardware, "replicas": each.setting.replicas, "batch": each.setting.batch,
+                "busy": round(each.busy, 4), "usd_per_hour": round(each.usd_per_hour, 6),
+            }
+            for each in found.stages
+        },
+        "miss": found.miss,
+        # JSON has no infinity: null says that some of these were never served.
+        "p99_ms": round(found.p99_s * 1e3, 3) if found.p99_s < float("inf") else None,
+        "usd_per_hour": round(found.usd_per_hour, 6),
+        "usd_per_1000": round(found.usd_per_1000, 6),
+    }  # fmt: skip
+
+
+def _plain(found: Answer) -> dict[str, Any]:
+    known = {"proved": found.plan.proved, "gap": found.plan.gap, "simulations": found.plan.simulations}
+    return {**_figures(found.forecast), **known}
+
+
+def _point(slo_s: float, found: Answer | None) -> dict[str, float | None]:
+    return {"slo_ms": round(slo_s * 1e3, 3), "usd_per_hour": None if found is None else found.plan.usd_per_hour}
+
+
+def _say(document: object) -> None:
+    import orjson
+
+    typer.echo(orjson.dumps(document).decode())
+
+
+def _show(found: Forecast, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    typer.echo(title)
+    table = Table(box=None)
+    for name in ("stage", "hardware", "replicas", "batch", "busy", "USD/h"):
+        table.add_column(name, justify="left" if name in {"stage", "hardware"} else "right")
+    for each in found.stages:
+        setting = each.setting
+        cells = (each.name, setting.hardware, f"{setting.replicas}", f"{setting.batch}")
+        table.add_row(*cells, f"{each.busy:.0%}", f"{each.usd_per_hour:.3f}")
+    Console().print(table)
+    typer.echo(
+        f"p99 {found.p99_s * 1e3:.0f} ms, {found.miss:.2%} late; {found.usd_per_hour:.2f} USD an hour, "
+        f"{found.usd_per_1000:.4f} per 1,000 decisions\n"
+    )
+
+
+def _show_curve(points: Sequence[tuple[float, Answer | None]]) -> None:
+    most = max((found.plan.usd_per_hour for _, found in points if found is not None), default=0.0)
+    typer.echo("What an objective costs, USD an hour")
+    for slo_s, found in points:
+        if found is None:
+            typer.echo(f"{slo_s * 1e3:8.0f} ms  no plan keeps it")
+        else:
+            bar = "█" * max(1, round(_BAR * found.plan.usd_per_hour / most)) if most else ""
+            typer.echo(f"{slo_s * 1e3:8.0f} ms  {found.plan.usd_per_hour:8.2f}  {bar}")
