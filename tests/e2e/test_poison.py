@@ -82,6 +82,7 @@ def test_given_events_that_break_a_model_then_they_are_dead_letters_and_all_othe
             assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "up.log").read_text()
             time.sleep(0.2)
         kafka = json.loads((state / "endpoints.json").read_text())["kafka"]
+        check_the_doctor_finds_all_well(tmp_path, state)
         sent = {f"e{i}": float(i) for i in range(500)} | {f"poison{-kind}": float(kind) for kind in KINDS}
         producer = Producer({"bootstrap.servers": kafka})
         ids = list(sent)
@@ -109,6 +110,17 @@ def test_given_events_that_break_a_model_then_they_are_dead_letters_and_all_othe
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
+
+
+def check_the_doctor_finds_all_well(folder: Path, state: Path) -> None:
+    """Ask the doctor about a platform that was just started."""
+    done = subprocess.run(
+        [sys.executable, "-m", "guidevane.cli", "doctor", "plant", "--json", "--state-dir", str(state)],
+        capture_output=True, text=True, check=False, cwd=folder,
+    )  # fmt: skip
+    found = {row["check"]: row for row in map(json.loads, done.stdout.splitlines())}
+    for name in ("ports", "pipeline", "schemas", "broker", "topics", "clock", "ray", "members", "rooms"):
+        assert found[name]["status"] == "ok", found[name]
 
 
 def read(kafka: str, topics: list[str], count: int, within_s: float = 90) -> dict[str, dict[str, dict[str, str]]]:
