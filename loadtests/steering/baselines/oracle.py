@@ -24,6 +24,7 @@ import numpy as np
 from guidevane.control.plant import Action, Setting
 from loadtests.steering.baselines import static
 from loadtests.steering.plant import trial
+from loadtests.steering.plant.cluster import least_ahead_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,7 @@ class Search:
             [np.bincount(at[coming[:, s]], minlength=self.seconds) for s in range(len(self.graph.stages))], axis=1
         )
         self.smoothed: dict[int, Floats] = {}
-        self.rest = self.graph.rest_s([min(hw.profile.fastest_s for hw in each.hardware) for each in self.graph.stages])
+        self.rest = least_ahead_s(self.graph)
 
     def rates(self, smooth_s: int) -> Floats:
         """Return the rate at each stage, float64[T, S], as a mean over ``smooth_s`` around each second."""

@@ -149,6 +149,12 @@ def billed_s(state: State, until_s: float) -> Floats:
     return billed
 
 
+def least_ahead_s(graph: Graph) -> tuple[float, ...]:
+    """Return, per stage, the least time from the end of its service to the end of the event."""
+    fastest = [min(hw.profile.fastest_s for hw in each.hardware) for each in graph.stages]
+    return tuple(rest - own for rest, own in zip(graph.rest_s(fastest), fastest, strict=True))
+
+
 class Cluster:
     """A cluster that a policy steers: ``obey`` orders, ``advance`` to the next tick, look at ``state``."""
 
@@ -187,12 +193,11 @@ class Cluster:
             c.clock[s, columns.WAIT] = setting.wait_s
             c.stage[s, columns.SKIP] = stage.name in left_out
         self._settings = dict(action.settings)
-        c.clock[:, columns.SHED_BELOW] = self._least_rest_s if action.shed else -1.0
+        c.clock[:, columns.SHED_BELOW] = self._least_ahead_s if action.shed else -1.0
 
     @cached_property
-    def _least_rest_s(self) -> tuple[float, ...]:
-        graph = self.scene.graph
-        return graph.rest_s([min(hw.profile.fastest_s for hw in each.hardware) for each in graph.stages])
+    def _least_ahead_s(self) -> tuple[float, ...]:
+        return least_ahead_s(self.scene.graph)
 
     def advance(self, until_s: float) -> None:
         """Let everything happen that happens before ``until_s``."""

@@ -44,7 +44,7 @@ class State(NamedTuple):
     IN_SERVICE; SKIP 1: members that the ensemble level leaves out; edges are OUT_BEGIN:OUT_END; then running totals of
     events that ARRIVED, STARTED, FINISHED, of BATCHES, and of visits DROPPED."""
     clock: Floats
-    """[S, 4] WAIT: how long a batch may wait to fill; SHED_BELOW: an event that leaves the queue with less time left
+    """[S, 4] WAIT: how long a batch may wait to fill; SHED_BELOW: an event whose batch would end with less time left
     is given up (negative: never); BUSY_FOR: replica-seconds of work, added up to BUSY_SINCE."""
     paid: Floats
     """[S, H, 3] STARTUP seconds; BILLED: replica-seconds, each launch subtracted and each end added at its time; the

@@ -166,12 +166,17 @@ def _start(c: State, s: int, h: int, now: float) -> bool:
     """Start one batch on an idle replica of hardware ``h``; False where nothing that waits is worth computing."""
     lo = c.stage[s, HEAD]
     i, size, first = lo, 0, -1
+    # Who is taken along ends with the batch that forms of all that wait, not with one of his own.
+    waiting = 0
+    while waiting < c.unit[s, h, BATCH] and lo + waiting < c.stage[s, TAIL] and c.queue_s[s, lo + waiting] <= now:
+        waiting += 1
+    needs_s = c.latency_s[s, h, waiting] + c.clock[s, SHED_BELOW]
     while i < c.stage[s, TAIL] and size < c.unit[s, h, BATCH] and c.queue_s[s, i] <= now:
         event = c.queue_event[s, i]
         if event >= 0 and c.fate[event, OUTCOME] != PENDING:
             c.queue_event[s, i] = -1
         elif event >= 0:
-            if c.clock[s, SHED_BELOW] >= 0.0 and now + c.clock[s, SHED_BELOW] > c.arrival_s[event] + c.fixed[DEADLINE]:
+            if c.clock[s, SHED_BELOW] >= 0.0 and now + needs_s > c.arrival_s[event] + c.fixed[DEADLINE]:
                 c.queue_event[s, i] = -1
                 _drop(c, s, event, now)
             else:

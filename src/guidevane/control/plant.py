@@ -109,7 +109,8 @@ class Action:
 
     ``level``: how many members a quorum does without (``Graph.dropped``). ``shed``: events that cannot
     meet their deadline any more are dropped before they are computed, whenever a replica looks for work:
-    those for which the start, the service and the least time of what remains (``Graph.rest_s``) end
+    those for which the start, the service of a batch of all that wait (up to the largest) and the least
+    time of what remains (``Graph.rest_s`` less the stage's own) end
     behind the deadline. Such an event is a miss.
     """
 

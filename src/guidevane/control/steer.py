@@ -150,7 +150,7 @@ class Steering:
             ended = sum(each for each, _ in recent)
             burnt = sum(each for _, each in recent) / ended if ended else 0.0
             pull = min(max((burnt - self.epsilon * tuning.plan_share) / self.epsilon, -1.0), 2.0)
-            margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 0.94), 1.3), now
+            margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 0.97), 1.3), now
         return replace(
             memory,
             traffic=traffic,
