@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test check test-all docs lock drill peers bench-stream bench-modes bench-steering fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-steering fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ demo: $(STAMP) ## real census records from Kafka to decisions, for a minute (RAT
 
 test: $(STAMP) ## every test, with the real Kafka and the real Ray
 	CI=$(CI) $(BIN)/python -m pytest -q
+
+test-windows: $(STAMP) ## the room that holds windows, killed ten times: its features equal those of training
+	WINDOW_KILLS=10 $(BIN)/python -m pytest -q -rA tests/integration/test_windows_killed.py
 
 check: $(STAMP) ## style, types, import rules, contracts: what takes seconds
 	$(BIN)/ruff check

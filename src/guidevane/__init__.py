@@ -12,7 +12,19 @@ if TYPE_CHECKING:
     from guidevane.ensemble import Ensemble, Member, Stacking, Vote, WeightedMean
     from guidevane.errors import GuidevaneError, Misconfigured, Reject, Retryable
     from guidevane.event import Event
-    from guidevane.features import Clip, Embed, FeatureSet, Fill, Log1p, Numeric, OneHot, Standardise
+    from guidevane.features import (
+        Clip,
+        Embed,
+        FeatureSet,
+        Fill,
+        Log1p,
+        Numeric,
+        OneHot,
+        Standardise,
+        WindowCount,
+        WindowDistinct,
+        WindowMean,
+    )
     from guidevane.monitors.concept import ConceptDrift
     from guidevane.monitors.drift import Drift
     from guidevane.monitors.fairness import DemographicParity
@@ -26,7 +38,19 @@ _HOMES = {
     "guidevane.ensemble": ("Ensemble", "Member", "Stacking", "Vote", "WeightedMean"),
     "guidevane.errors": ("GuidevaneError", "Misconfigured", "Reject", "Retryable"),
     "guidevane.event": ("Event",),
-    "guidevane.features": ("Clip", "Embed", "FeatureSet", "Fill", "Log1p", "Numeric", "OneHot", "Standardise"),
+    "guidevane.features": (
+        "Clip",
+        "Embed",
+        "FeatureSet",
+        "Fill",
+        "Log1p",
+        "Numeric",
+        "OneHot",
+        "Standardise",
+        "WindowCount",
+        "WindowDistinct",
+        "WindowMean",
+    ),
     "guidevane.monitors.concept": ("ConceptDrift",),
     "guidevane.monitors.drift": ("Drift",),
     "guidevane.monitors.fairness": ("DemographicParity",),
@@ -67,6 +91,9 @@ __all__ = [
     "Threshold",
     "Vote",
     "WeightedMean",
+    "WindowCount",
+    "WindowDistinct",
+    "WindowMean",
     "read_effective",
 ]
 

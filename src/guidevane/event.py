@@ -125,6 +125,10 @@ class Event:
         low = (self.since - _EPOCH).days * 86_400_000_000
         return low, min(written_us + int(self.ahead_s * 1e6), _NEVER_US) if written_us > 0 else _NEVER_US
 
+    def in_microseconds(self, field: str) -> bool:
+        """Tell whether a field can be a time as windows read it: a whole number, of no other unit."""
+        return bool(self.kinds(field)) and self.kinds(field) <= _INTEGERS and self._unit_of(field) == (1, 1)
+
     def mistakes(self) -> Iterator[Mistake]:
         """Yield what is wrong with the contract."""
         try:
@@ -155,8 +159,11 @@ class Event:
 
     @functools.cached_property
     def _unit(self) -> tuple[int, int]:
+        return self._unit_of(self.time)
+
+    def _unit_of(self, name: str | None) -> tuple[int, int]:
         for field in self.history[self.version]["fields"]:
-            if field["name"] == self.time:
+            if field["name"] == name:
                 for branch in _listed(field["type"]):
                     if isinstance(branch, dict) and branch.get("logicalType") in _MICROSECONDS:
                         return _MICROSECONDS[branch["logicalType"]]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, Field
 
 from guidevane.decision import Threshold
 from guidevane.ensemble import Ensemble
 from guidevane.event import Event
-from guidevane.features import FeatureSet
+from guidevane.features import KEY, TIME, Columns, FeatureSet, Window, columns_of
 from guidevane.slo import Latency
-from guidevane.topics import DEFAULT_PARTITIONS, Topics
+from guidevane.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
 from guidevane.word import Mistake, nearest, word
 
 Mode = Literal["effective", "transactional"]
@@ -53,6 +54,24 @@ class Pipeline:
         """The features as one: from columns to the matrix that members see."""
         return FeatureSet(tuple(self.features))
 
+    @cached_property
+    def windows_topic(self) -> str | None:
+        """Where what its windows hold is kept; another one for other windows, and ``None`` where it has none."""
+        return self.topics.windows(FeatureSet(self.vector.windows).identity) if self.vector.windows else None
+
+    def specs(self) -> list[TopicSpec]:
+        """Return every topic that it needs."""
+        return self.topics.specs(self.partitions, windows=self.windows_topic)
+
+    def columns(self, events: Sequence[Mapping[str, Any]]) -> Columns:
+        """Return the columns that ``vector.matrix`` reads, of events in the order in which they came."""
+        found = columns_of(events, [name for name in self.vector.reads if name not in {KEY, TIME}])
+        if self.vector.windows:
+            times = [self.event.time_us(each) for each in events]
+            found[KEY] = np.array([str(each[self.event.key]) for each in events], dtype=object)
+            found[TIME] = np.array([np.nan if time is None else time for time in times], dtype=np.float64)
+        return found
+
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of names that do not meet: between event, features, members and monitors."""
         yield from self._features()
@@ -75,7 +94,7 @@ class Pipeline:
 
     def _features(self) -> Iterator[Mistake]:
         yield from self.vector.mistakes()
-        known = set(self.event.fields)
+        known = {*self.event.fields, KEY, TIME}
         for index, feature in enumerate(self.features):
             if not callable(feature) or not hasattr(feature, "reads"):
                 yield Mistake(f"features[{index}]", f"{feature!r:.60} is no feature", "see guidevane.features")
@@ -83,11 +102,21 @@ class Pipeline:
             for name in feature.reads:
                 if name not in known:
                     yield Mistake(
-                        f"features[{index}].field", f"there is no field '{name}'", nearest(name, sorted(known))
+                        f"features[{index}].field",
+                        f"there is no field '{name}'",
+                        nearest(name, sorted(known - {KEY, TIME})),
                     )
                 if name in self.event.protected:
                     yield Mistake(
                         f"features[{index}].field", f"'{name}' is declared protected: no model may see it",
                         "remove the feature, or the declaration",
                     )  # fmt: skip
+            if isinstance(feature, Window):
+                yield from (wrong.under(f"features[{index}]") for wrong in self._window(feature))
             known |= set(feature.writes)
+
+    def _window(self, window: Window) -> Iterator[Mistake]:
+        if window.time == TIME and self.event.time is None:
+            yield Mistake("at", "windows go by event time, and the events have none", "write Event(..., time=...)")
+        elif window.at in self.event.fields and not self.event.in_microseconds(window.at):
+            yield Mistake("at", f"field '{window.at}' must be a long: microseconds since the epoch")

@@ -88,14 +88,25 @@ class Topics:
         """Which dead letters were sent again, and where to; compacted."""
         return f"{self.pipeline}.redrives"
 
-    def specs(self, partitions: int = DEFAULT_PARTITIONS) -> list[TopicSpec]:
+    def windows(self, identity: str) -> str:
+        """What windows hold, by key: the changelog of a table. Other windows are another table.
+
+        >>> Topics("electricity").windows("0123abcd")
+        'electricity.windows.0123abcd'
+        """
+        return f"{self.pipeline}.windows.{identity}"
+
+    def specs(self, partitions: int = DEFAULT_PARTITIONS, *, windows: str | None = None) -> list[TopicSpec]:
         """Return every topic that the pipeline needs, the platform's own three included."""
         hot = {"retention.ms": str(_WEEK_MS)}
         # The broker's own clock stamps decisions: when a decision became readable is then a
         # fact that no room's clock can bend, and latency needs no observer on the hot path.
         stamped = {**hot, "message.timestamp.type": "LogAppendTime"}
         keep = {"retention.ms": str(2 * _WEEK_MS)}
+        # Segments are small, so that what was overwritten is soon gone: a takeover reads all of it.
+        table = {"cleanup.policy": "compact", "segment.bytes": str(8 << 20), "min.cleanable.dirty.ratio": "0.2"}
         return [
+            *([TopicSpec(windows, partitions, table)] if windows is not None else []),
             TopicSpec(self.events, partitions, hot),
             TopicSpec(self.accepted, partitions, hot),
             TopicSpec(self.features, partitions, hot),

@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 
 from guidevane.errors import Misconfigured
 from guidevane.features.feature import Feature
+from guidevane.features.windows import Window
 from guidevane.word import Mistake, nearest, word
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from guidevane.features.feature import Encoder
 
 Vectors: TypeAlias = NDArray[np.float32]
+# What is held of one key is one record of a changelog, and a broker takes a mebibyte unless told otherwise.
+MOST_BYTES = 900_000
 
 
 @word
@@ -45,6 +48,11 @@ class FeatureSet:
     def encoders(self) -> tuple[Encoder, ...]:
         """Those whose result goes into the vector, in its order."""
         return tuple(feature for feature in self.features if _encodes(feature))
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """Those that look at earlier events of the key."""
+        return tuple(feature for feature in self.features if isinstance(feature, Window))
 
     @cached_property
     def width(self) -> int:
@@ -93,8 +101,11 @@ class FeatureSet:
             found.extend(range(at.start, at.stop))
         return np.array(found, dtype=np.intp)
 
-    def matrix(self, columns: Columns) -> Vectors:
+    def matrix(self, columns: Columns, *, windowed: Columns | None = None) -> Vectors:
         """Return float32[n, width], C-contiguous; each row depends on its own event alone, to the byte.
+
+        Where there are windows, it depends on the events of its key before it as well. Rows are then events in the
+        order in which they came, or ``windowed`` holds what each window saw.
 
         Raises ``Misconfigured`` where an encoder's result has another shape than it promises.
         """
@@ -103,7 +114,10 @@ class FeatureSet:
         # What overflows float32 becomes infinite, which ``nonfinite`` then reports by row: no warning is needed.
         with np.errstate(over="ignore", invalid="ignore"):
             for feature in self.features:
-                columns = feature(columns)
+                if windowed is not None and isinstance(feature, Window):
+                    columns = {**columns, feature.name: windowed[feature.name]}
+                else:
+                    columns = feature(columns)
             for encoder in self.encoders:
                 result = columns[encoder.name]
                 if result.size != rows * encoder.width or len(result) != rows:
@@ -127,7 +141,7 @@ class FeatureSet:
         return [(row, name) for row in rows for name, at in self.slices.items() if not finite[row, at].all()]
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Tell of two encoders with one name, and of a vector with nothing in it."""
+        """Tell of two encoders with one name, of a vector with nothing in it, and of windows that come too late."""
         if not self.encoders:
             yield Mistake("features", "none goes into the vector", "add Numeric, Standardise, OneHot or Embed")
         seen: set[str] = set()
@@ -136,6 +150,26 @@ class FeatureSet:
                 if feature.name in seen:
                     yield Mistake(f"features[{index}].name", f"'{feature.name}' is there twice", "write name=...")
                 seen.add(feature.name)
+        yield from self._windows()
+
+    def _windows(self) -> Iterator[Mistake]:
+        made: set[str] = set()
+        for index, feature in enumerate(self.features):
+            path = f"features[{index}]"
+            if isinstance(feature, Window):
+                for name in made & set(feature.reads):
+                    yield Mistake(
+                        path, f"windows read events as they came, and '{name}' was changed before", "move it up"
+                    )
+                if feature.name in made:
+                    yield Mistake(f"{path}.name", f"'{feature.name}' is there already", "write name=...")
+            made |= set(getattr(feature, "writes", ()))
+        sound = [each for each in self.windows if not getattr(each, "_mistakes", ()) and not list(each.mistakes())]
+        if (size := sum(each.most_bytes for each in sound)) > MOST_BYTES:
+            yield Mistake(
+                "features", f"the windows of one key may take {size:,} bytes, at most {MOST_BYTES:,}",
+                "take longer steps, or lower at_most",
+            )  # fmt: skip
 
 
 def _encodes(feature: Feature) -> TypeGuard[Encoder]:

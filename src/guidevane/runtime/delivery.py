@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 class Outbox(Protocol):
     """Where one flight's answers go."""
 
+    @property
+    def atomic(self) -> bool:
+        """Whether all of it is seen together with the place, or none: then what stages remember goes along."""
+        ...
+
     async def post(self, topic: str, number: int, messages: Sequence[Message]) -> Awaitable[int]:
         """Take messages for a partition, behind those posted before; what is returned gives the first one's offset."""
         ...
@@ -40,6 +45,10 @@ class Delivery(Protocol):
 
     def outbox(self, ends: Mapping[Partition, int], places: Mapping[Partition, Place]) -> Outbox:
         """Return where a flight's answers go, that ends before ``ends``; ``places`` is where its partitions are."""
+        ...
+
+    async def remember(self, told: Sequence[tuple[str, int, Sequence[Message]]]) -> None:
+        """Write what stages remember of answers that are acknowledged, unless it went with them."""
         ...
 
     async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:

@@ -23,6 +23,8 @@ class Effective(Delivery, Outbox):
     ``unawaited`` topics gather for a moment (decision 0009): the next stage has what is written there already.
     """
 
+    atomic = False
+
     def __init__(
         self,
         producer: Producer,
@@ -54,6 +56,11 @@ class Effective(Delivery, Outbox):
 
     async def seal(self) -> None:
         """Do nothing: the acknowledgements are awaited one by one."""
+
+    async def remember(self, told: Sequence[tuple[str, int, Sequence[Message]]]) -> None:
+        """Send, and wait until it is acknowledged."""
+        for acknowledged in [await self.producer.post(*each) for each in told]:
+            await acknowledged
 
     async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:
         """Commit through the group, which refuses where we are no longer its member."""

@@ -13,12 +13,12 @@ from guidevane.errors import Reject
 from guidevane.log import Message, Partition, Record
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.handling import answers
-from guidevane.runtime.stage import Stage, carried, origin_of
+from guidevane.runtime.stage import Changes, Stage, carried, origin_of
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import links_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.runtime.delivery import Outbox
@@ -46,7 +46,10 @@ class _Timed(NamedTuple):
 
 @dataclass(slots=True)
 class Flight:
-    """A batch, where its partitions stand after it, and which of its stages have let the next batch pass."""
+    """A batch, where its partitions stand after it, and which of its stages have let the next batch pass.
+
+    ``changes`` is what the stages' memories hold anew after it.
+    """
 
     records: Sequence[Record]
     ends: dict[Partition, int]
@@ -54,6 +57,7 @@ class Flight:
     before: Flight | None
     passed: list[asyncio.Event]
     outputs: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    changes: dict[int, Changes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,22 @@ class Route:
                 records = flight.records
                 for index in range(len(self.stages)):
                     records = await self._pass(index, records, flight, outbox, owned, waiting)
+                if outbox.atomic:
+                    for topic, number, messages in self.remembered(flight.changes):
+                        await outbox.post(topic, number, messages)
                 await outbox.seal()
         except BaseExceptionGroup as several:
             # Whichever it was, the worker starts over: the first says enough.
             raise several.exceptions[0] from None
+
+    def remembered(self, changes: Mapping[int, Changes]) -> list[tuple[str, int, Sequence[Message]]]:
+        """Return what changelogs must be told of changes, by stage: topic, partition, messages."""
+        return [
+            (memory.topic, number, messages)
+            for index, changed in changes.items()
+            if (memory := self.stages[index].memory) is not None
+            for number, messages in memory.write(changed).items()
+        ]
 
     async def _pass(
         self,
@@ -98,6 +114,8 @@ class Route:
         fresh = [i for i, r in enumerate(records) if origins[i] not in known[r.partition]]
         async with self.turns[index]:
             started_us, started_s = self.clock.now_us(), self.clock.monotonic_s()
+            if stage.memory is not None:
+                records, flight.changes[index] = stage.memory.advance(records, origins)
             results = await answers(stage, [records[i] for i in fresh], clock=self.clock, metrics=self.metrics)
             self._measure(stage, len(fresh), started_s)
         rejects = [result for result in results if isinstance(result, Reject)]

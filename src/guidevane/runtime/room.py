@@ -133,7 +133,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
         open_.push_async_callback(log.close)
         codec = Codec(catalogue)
         room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)
-        await patiently(room, lambda: log.ensure(pipeline.topics.specs(pipeline.partitions)))
+        await patiently(room, lambda: log.ensure(pipeline.specs()))
         producer = await patiently(room, lambda: log.producer(name=f"{settings.instance}-telemetry"))
         open_.push_async_callback(producer.close)
         publisher = Publisher(metrics, producer, codec.encoder("telemetry"), clock)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from guidevane import reading
 from guidevane.errors import Reject
@@ -33,6 +34,44 @@ Recall = Callable[[int, Sequence[Record]], None]
 """Told, on taking a partition over, the partition and the stage's own last outputs there."""
 
 
+Changes: TypeAlias = Mapping[tuple[int, str], object]
+"""What a memory holds anew after a batch, by partition and key."""
+
+
+class Memory(Protocol):
+    """What a stage remembers of each key, for as long as the stage owns the key's partition.
+
+    It is kept in a table whose changelog is a topic. The worker writes what a batch changed after the outputs of the
+    batch are durable, and before its offsets are committed; or with both, in a transaction. So no memory ever knows an
+    event that has no answer, and whoever restores one counts again just what is missing. It waits for nothing and never
+    raises because of an event.
+    """
+
+    @property
+    def topic(self) -> str:
+        """The changelog: as many partitions as the stage's input, compacted."""
+        ...
+
+    def restore(self, partition: int, written: Sequence[Record]) -> None:
+        """Begin a partition with what its changelog holds."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of everything: the partitions have other owners."""
+        ...
+
+    def advance(self, records: Sequence[Record], origins: Sequence[int]) -> tuple[list[Record], Changes]:
+        """Take note of each record once, in order, answered before or not.
+
+        Returns the records as the handler shall see them, and what is held anew.
+        """
+        ...
+
+    def write(self, changes: Changes) -> Mapping[int, Sequence[Message]]:
+        """Return what the changelog must be told, by partition."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step from topic to topic.
@@ -40,7 +79,8 @@ class Stage:
     ``first`` says that the input is the pipeline's first topic, whose headers are the world's.
     ``concurrency`` is how many batches may be handled at once; their answers keep their order.
     ``recall`` and ``recall_records`` let a stage that remembers (such as deduplication) rebuild
-    what it knew from what it wrote.
+    what it knew from what it wrote. ``memory`` is for what no few outputs can tell; it wants a
+    ``concurrency`` of 1.
     """
 
     name: str
@@ -52,6 +92,7 @@ class Stage:
     recall: Recall | None = None
     recall_records: int = 0
     patience_s: float = 30.0
+    memory: Memory | None = None
 
 
 def origin_of(record: Record, *, first: bool) -> int:

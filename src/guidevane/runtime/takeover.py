@@ -46,7 +46,9 @@ async def take_over(
     log: Log, stages: Sequence[Stage], dlq: str, partitions: Mapping[Partition, Committed | None]
 ) -> dict[Partition, Ownership]:
     """Return what the outputs say about each partition, and let the stages recall theirs."""
-    ends = {topic: await log.ends(topic) for topic in {*(stage.output for stage in stages), dlq}}
+    memories = [stage.memory for stage in stages if stage.memory is not None]
+    topics = {*(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
+    ends = {topic: await log.ends(topic) for topic in topics}
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
@@ -54,6 +56,8 @@ async def take_over(
         letters = await _since(log, Partition(dlq, number), noted.get(dlq, 0), ends[dlq])
         place = Place(committed.offset if committed is not None else 0, dict(noted))
         owned[partition] = Ownership(place, place.offset, [])
+        for memory in memories:
+            memory.restore(number, await _since(log, Partition(memory.topic, number), 0, ends[memory.topic]))
         for stage in stages:
             start = noted.get(stage.output, 0)
             written = await _recalled(

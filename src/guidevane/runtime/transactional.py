@@ -145,6 +145,8 @@ class _Lane:
 class _Outbox(Outbox):
     """Keeps what a flight says until it is whole."""
 
+    atomic = True
+
     def __init__(self, drafts: dict[Partition, _Draft], lanes: Mapping[Partition, _Lane]) -> None:
         self._drafts = drafts
         self._lanes = lanes
@@ -211,6 +213,9 @@ class Transactional(Delivery):
         loop = asyncio.get_running_loop()
         drafts = {partition: _Draft(end, places[partition], loop.create_future()) for partition, end in ends.items()}
         return _Outbox(drafts, self._lanes)
+
+    async def remember(self, told: Sequence[tuple[str, int, Sequence[Message]]]) -> None:
+        """Do nothing: it was committed with the answers."""
 
     async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:
         """Do nothing: the places were committed with the answers."""

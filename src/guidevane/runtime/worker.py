@@ -5,6 +5,7 @@ What it promises, whatever happens in between (``tests/unit/runtime`` crashes it
 * every record of an owned partition gets one answer: a message, a dead letter, or nothing where
   the handler says so; answers keep the order of their partition;
 * an offset is committed only when everything before it is answered and acknowledged;
+* what a stage remembers of an event is written after the event's answer, and before its offset is committed;
 * after a crash, what was answered already is not answered again.
 """
 
@@ -64,6 +65,9 @@ class Worker:
         for stage, following in itertools.pairwise(stages):
             if stage.output != following.input:
                 raise Misconfigured(f"{following.name} reads {following.input}, but {stage.name} writes {stage.output}")
+        for stage in stages:
+            if stage.memory is not None and stage.concurrency != 1:
+                raise Misconfigured(f"{stage.name} remembers, and batches side by side have no order → concurrency=1")
         self.stages = stages
         self.log = log
         self.group = group
@@ -86,6 +90,8 @@ class Worker:
         self._owned: dict[Partition, Ownership] = {}
         self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
         self._dirty: set[Partition] = set()
+        self._unwritten: dict[int, dict[tuple[int, str], object]] = {}
+        self._writing = asyncio.Lock()
         self._generation = 0
         self._joined = asyncio.Event()
         self._given_up = False
@@ -262,6 +268,8 @@ class Worker:
             flight, task = self._flying.popleft()
             task.result()
             self.pacing.leave(len(flight.records), flight.bytes)
+            for index, changes in flight.changes.items():
+                self._unwritten.setdefault(index, {}).update(changes)
             for partition, end in flight.ends.items():
                 owned = self._owned[partition]
                 owned.place.advance(end, flight.outputs[partition.number])
@@ -277,6 +285,7 @@ class Worker:
         if not self._dirty:
             return
         dirty = {p for p in self._dirty if p in self._owned}
+        await self._write(delivery)
         try:
             await delivery.commit(consumer, {partition: self._owned[partition].place for partition in dirty})
         except Fenced as lost:
@@ -285,6 +294,15 @@ class Worker:
             _log.warning("not committed: %s", lost)
             return
         self._dirty -= dirty
+
+    async def _write(self, delivery: Delivery) -> None:
+        """Write down what the stages remember of what is answered: the answers are durable, the offsets wait."""
+        # A rebalance commits beside the loop: neither may commit what the other is still writing.
+        async with self._writing:
+            unwritten, self._unwritten = self._unwritten, {}
+            if unwritten:
+                self.fence.check()
+                await delivery.remember(self.route.remembered(unwritten))
 
     def _measure_lag(self, consumer: Consumer) -> None:
         ends = consumer.ends_seen()
@@ -311,6 +329,10 @@ class Worker:
                 _ = task.cancelled() or task.exception()
         self._owned.clear()
         self._dirty.clear()
+        self._unwritten.clear()
+        for stage in self.stages:
+            if stage.memory is not None:
+                stage.memory.forget()
         self.pacing.clear()
         if self._delivery is not None:
             await self._delivery.disown()

@@ -102,7 +102,7 @@ class Saboteur:
     def revive(self) -> None:
         self.dead = False
 
-    async def sabotaged(self, topic: str, partition: int, messages: Sequence[Message]) -> int:
+    async def sabotaged(self, topic: str, partition: int, messages: Sequence[Message], **more: object) -> int:
         if self.dead:
             raise Crash
         self.count += 1
@@ -111,15 +111,15 @@ class Saboteur:
                 self.dead = True
                 raise Crash
             case "crash after":
-                await self.append(topic, partition, messages)
+                await self.append(topic, partition, messages, **more)
                 self.dead = True
                 raise Crash
             case "timeout before":
                 raise Retryable("no answer, and not written")
             case "timeout after":
-                await self.append(topic, partition, messages)
+                await self.append(topic, partition, messages, **more)
                 raise Retryable("no answer, but written")
-        return await self.append(topic, partition, messages)
+        return await self.append(topic, partition, messages, **more)
 
 
 faults = st.dictionaries(

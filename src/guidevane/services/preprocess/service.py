@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guidevane.errors import Reject
+import numpy as np
+
+from guidevane.errors import Misconfigured, Reject
 from guidevane.events import Accepted, Features
 from guidevane.features import columns_of
 from guidevane.log import Message, Record
 from guidevane.runtime.stage import Stage
 from guidevane.services.passing import EVENT_ID, reader
+from guidevane.services.preprocess.seen import Seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
+    from guidevane.features import Vectors
     from guidevane.pipeline import Pipeline
-    from guidevane.runtime.stage import Result
+    from guidevane.runtime.stage import Memory, Result
 
 
 class Preprocess:
@@ -29,11 +33,45 @@ class Preprocess:
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
         self._encode = codec.encoder("features")
 
+    def read(self, record: Record) -> tuple[Accepted, dict[str, Any]]:
+        """Return an accepted record's envelope, and the event's own fields."""
+        accepted = self._read(record)
+        return accepted, self._decode_event(accepted["event"])
+
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a vector, or the reason why there is none, for each record."""
+        if self.vector.windows:
+            return self._windowed(records)
         accepted = [self._read(record) for record in records]
         rows: list[dict[str, Any]] = [self._decode_event(each["event"]) for each in accepted]
-        matrix = self.vector.matrix(columns_of(rows, self.vector.reads))
+        return self._vectors(records, accepted, self.vector.matrix(columns_of(rows, self.vector.reads)))
+
+    def _windowed(self, records: Sequence[Record]) -> list[Result]:
+        """Answer records that have met the windows."""
+        results: dict[int, Result] = {}
+        fresh: list[tuple[Record, Seen, Mapping[str, float]]] = []
+        for place, record in enumerate(records):
+            match record.body:
+                case Seen(windows=None, twice=True):
+                    results[place] = None
+                case Seen(accepted=accepted, windows=None):
+                    says = f"event {accepted['event_id']} is in the windows already, and its answer is not to be found"
+                    results[place] = Reject("windows_ahead", f"{says} → delete {self.pipeline.windows_topic}")
+                case Seen(windows=windows) as seen if windows is not None:
+                    fresh.append((record, seen, windows))
+                case Exception() as broken:
+                    raise broken
+                case other:
+                    raise Misconfigured(f"a record of {record.topic} has met no windows: {other!r:.60}")
+        names = [window.name for window in self.vector.windows]
+        saw = {name: np.array([windows[name] for _, _, windows in fresh], dtype=np.float64) for name in names}
+        matrix = self.vector.matrix(columns_of([seen.row for _, seen, _ in fresh], self.vector.reads), windowed=saw)
+        answers = iter(
+            self._vectors([record for record, _, _ in fresh], [seen.accepted for _, seen, _ in fresh], matrix)
+        )
+        return [results[place] if place in results else next(answers) for place in range(len(records))]
+
+    def _vectors(self, records: Sequence[Record], accepted: Sequence[Accepted], matrix: Vectors) -> list[Result]:
         wrong: dict[int, str] = {}
         for row, feature in self.vector.nonfinite(matrix):
             wrong.setdefault(row, feature)
@@ -58,6 +96,18 @@ class Preprocess:
 
 
 def preprocess_stage(preprocess: Preprocess) -> Stage:
-    """Return the stage: accepted in, features out."""
+    """Return the stage: accepted in, features out. Only a pipeline with windows has a memory, and loads Faust."""
     topics = preprocess.pipeline.topics
-    return Stage(name="preprocess", input=topics.accepted, output=topics.features, handle=preprocess)
+    return Stage(
+        name="preprocess", input=topics.accepted, output=topics.features, handle=preprocess, memory=_memory(preprocess)
+    )
+
+
+def _memory(preprocess: Preprocess) -> Memory | None:
+    if not preprocess.vector.windows:
+        return None
+    try:
+        from guidevane.services.preprocess.windows import WindowTable  # noqa: PLC0415 - nobody else pays for it
+    except ImportError as missing:
+        raise Misconfigured(f"windows need Faust ({missing}) → pip install 'guidevane[windows]'") from missing
+    return WindowTable(preprocess.pipeline, preprocess.read)
