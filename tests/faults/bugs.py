@@ -47,12 +47,14 @@ class CommitFirst(Through):
 
 
 class LostFlush(Through):
-    """Says that it is written, and writes it with the next batch."""
+    """Says that it is written, and writes it with the next batch for the topic."""
 
     held = None
 
     async def post(self, topic, partition, messages):
-        held, self.held = self.held, (topic, partition, messages)
+        self.held = self.held or {}
+        held = self.held.get(topic)
+        self.held[topic] = (topic, partition, messages)
         if held is not None:
             await (await self.inner.post(*held))
         return acknowledged(len(self.rig.log.topic(topic)[partition]))

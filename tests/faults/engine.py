@@ -24,7 +24,14 @@ from guidevane.testing import LocalMembers, hot_stages
 
 PARTITIONS, KEYS = 2, 5
 GROUP = "drill.fused"
-FAST = Limits(fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, drain_s=2.0, backoff=Backoff(0.0005, 0.001))
+FAST = Limits(
+    fetch=Fetch(max_records=7),
+    poll_s=0.002,
+    commit_every_s=0.0,
+    drain_s=2.0,
+    gather_s=0.0005,
+    backoff=Backoff(0.0005, 0.001),
+)
 MEMBERS = LocalMembers(light)
 CLOCK = SystemClock()
 CATALOGUE = Catalogue()
