@@ -27,7 +27,8 @@ _TYPES = {
 
 # The expression of a value's bytes, where its type needs no line of its own.
 _PLAIN = {
-    "null": "b''", "boolean": "(b'\\x01' if {0} else b'\\x00')", "int": "long({0})", "long": "long({0})",
+    "null": "b''", "boolean": "(b'\\x01' if {0} else b'\\x00')", "long": "long({0})",
+    "int": "(long({0}) if -2147483648 <= {0} <= 2147483647 else wide({0}))",
     "float": "float32({0})", "double": "float64({0})",
 }  # fmt: skip
 
@@ -76,6 +77,11 @@ def long(value: int) -> bytes:
     return bytes(out)
 
 
+def wide(value: int) -> bytes:
+    """Refuse a number of more than 32 bits where the schema says int: it is fastavro's to say whether that is right."""
+    raise OverflowError(f"{value} has more than 32 bits")
+
+
 class _Source:
     """The lines of the function that are written so far, and the names that they use."""
 
@@ -84,7 +90,8 @@ class _Source:
         self.names: dict[str, Any] = {
             "__builtins__": {"len": len, "type": type, "TypeError": TypeError, "bool": bool, "int": int, "float": float,
                              "str": str, "bytes": bytes, "dict": dict, "list": list},
-            "join": b"".join, "long": long, "float32": struct.Struct("<f").pack, "float64": struct.Struct("<d").pack,
+            "join": b"".join, "long": long, "wide": wide,
+            "float32": struct.Struct("<f").pack, "float64": struct.Struct("<d").pack,
         }  # fmt: skip
         self._count = 0
 

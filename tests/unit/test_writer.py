@@ -107,6 +107,12 @@ def test_what_is_no_long_is_left_to_fastavro_even_where_it_equals_one_that_was_w
         long(value)
 
 
+def test_an_int_of_more_than_32_bits_is_left_to_fastavro():
+    write = writer(record("r", ["int"]))
+    with pytest.raises(UNFIT):
+        write({"f0": 2**31})
+
+
 def test_every_contract_of_ours_is_written_without_fastavro():
     catalogue = Catalogue()
     assert all(writer(catalogue.latest(name).parsed) is not None for name in catalogue.names())
