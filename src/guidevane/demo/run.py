@@ -24,6 +24,7 @@ from guidevane.ledger import Ledger
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.settling import settled
 from guidevane.log.kafka import Connection, KafkaLog
+from guidevane.runtime.garbage import freeze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,8 @@ async def run_demo(
             first = together.create_task(_first(watch, clock, started_s, facts))
             await watch.reading.wait()
             facts["settled_s"] = await settled(clock)
+            # Who measures must not stand still either.
+            freeze()
             began_s = clock.monotonic_s()
             playing = together.create_task(replay.play(times))
             with Live(console=console, refresh_per_second=2, transient=True) as live:

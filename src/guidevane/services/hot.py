@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from guidevane.runtime.garbage import freeze
 from guidevane.runtime.obeying import obey
 from guidevane.telemetry import names
 
@@ -47,6 +48,8 @@ async def run_hot(
     # Fused stages are fetched for once, before the first of them: its wait is everyone's.
     told[stages[0].name] = gather
     room.metrics.gauge(names.FETCH_WAIT_SECONDS, worker.fetch_settings.wait_s)
+
+    freeze()
 
     async def work() -> None:
         try:

@@ -24,6 +24,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.registry import Registry
+from guidevane.runtime.garbage import freeze
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
 from guidevane.services.inference.watchdog import Watchdog
 
@@ -107,6 +108,7 @@ class MemberReplica:
         for rows in self.spec.warm_up:
             self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))
         self.watchdog = Watchdog(self.spec.stuck_after_s)
+        freeze()
 
     async def predict(self, matrix: Vectors) -> tuple[Any, str, float]:
         """Return (float64[n] scores, version, seconds computed) for the ensemble's whole matrix float32[n, width]."""

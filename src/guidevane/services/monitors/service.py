@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from guidevane.errors import Fenced, GuidevaneError, Retryable
 from guidevane.log import Committed, Fetch, Partition
 from guidevane.runtime.fence import Fence
+from guidevane.runtime.garbage import freeze
 from guidevane.runtime.retry import Backoff
 from guidevane.services.monitors.recovery import ends_of, read_again, written_since
 from guidevane.services.monitors.store import Snapshot, Span
@@ -93,6 +94,7 @@ class MonitorsRoom:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop, then save and leave. Raises ``Misconfigured`` where only a person can help."""
         self._store.open()
+        freeze()
         ticker = asyncio.create_task(self._fence.tick())
         attempt = 0
         try:
