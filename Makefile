@@ -51,6 +51,7 @@ check: $(STAMP) ## style, types, import rules, contracts: what takes seconds
 	$(BIN)/lint-imports
 	$(BIN)/guidevane schemas check
 	$(BIN)/guidevane check employment
+	$(BIN)/guidevane check electricity
 
 test-all: check test ## what a change must pass
 
@@ -90,8 +91,9 @@ drill: $(STAMP) ## break everything under load and judge what Kafka holds (FAULT
 	$(BIN)/guidevane drill $(foreach f,$(FAULTS),--fault $(f)) $(foreach m,$(MODES),--mode $(m)) --rooms $(ROOMS_DRILLED) \
 		--seed $(SEED) --json reports/drill.json --report reports/drill.md
 
-models: $(STAMP) ## train the example's models again (DATA names the census records)
+models: $(STAMP) ## train the examples' models again (DATA names the census records and the market's readings)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)
+	$(BIN)/python -m guidevane.pipelines.electricity.train --data $(DATA)
 
 clean: ## remove what was made, the local platform's state included
 	rm -rf $(VENV) .guidevane reports dist .mypy_cache .ruff_cache .pytest_cache

@@ -169,7 +169,10 @@ def test_given_the_wheel_then_all_that_runs_is_in_it(wheel):
         "services/fused/__main__.py",
     ):
         assert f"guidevane/{name}" in held
-    for folder in ("schemas", "pipelines/employment/models", "pipelines/employment/data"):
+    for folder in (
+        "schemas",
+        *(f"pipelines/{each}/{part}" for each in ("electricity", "employment") for part in ("models", "data")),
+    ):
         assert any(name.startswith(f"guidevane/{folder}/") for name in held), folder
     assert any(name.endswith("licenses/LICENSE") for name in held)
     assert not [name for name in held if not name.startswith(("guidevane/", "guidevane-"))]

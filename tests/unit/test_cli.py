@@ -118,7 +118,7 @@ def test_given_the_same_module_when_asked_for_json_then_each_line_is_one_mistake
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("nowhere", "there is no module 'nowhere' → examples: employment"),
+        ("nowhere", "there is no module 'nowhere' → examples: electricity, employment"),
         ("broken:pipelne", "broken: 'pipelne' is not there → write 'pipeline'"),
     ],
 )

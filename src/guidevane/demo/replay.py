@@ -33,12 +33,20 @@ class Source(Protocol):
         """Return how many different events there are; a replay goes round when it needs more."""
         ...
 
-    def event(self, index: int, *, event_id: str, observed_at_us: int) -> dict[str, Any]:
-        """Return one event under this id, observed at this time."""
+    def event(self, index: int, *, event_id: str, observed_at_us: int, replay: str) -> dict[str, Any]:
+        """Return one event under this id, observed at this time.
+
+        ``replay`` is another name each time that the data begin anew: time in them goes back then, and what looks at
+        earlier events of a key needs another key.
+        """
         ...
 
     def label(self, index: int) -> float:
         """Return what turned out to be true."""
+        ...
+
+    def label_delay_s(self, rate_per_s: float) -> float:
+        """Return how long after its event a label comes, where that many events come a second."""
         ...
 
 
@@ -94,8 +102,8 @@ class Replay:
         self.sent = sent
 
     def _event(self, i: int, due_us: int) -> _Keyed:
-        index, event_id = i % len(self.source), self._id(i)
-        event = self.source.event(index, event_id=event_id, observed_at_us=due_us)
+        (lap, index), event_id = divmod(i, len(self.source)), self._id(i)
+        event = self.source.event(index, event_id=event_id, observed_at_us=due_us, replay=f"{self.run:x}-{lap}")
         # In the ledger before it is sent: a decision may be read before our acknowledgement is.
         self.ledger.sent(event_id, due_us=due_us, label=self.source.label(index))
         key = str(event[self.pipeline.event.key]).encode()

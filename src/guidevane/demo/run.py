@@ -84,6 +84,7 @@ async def run_demo(
             encode_label=codec.encoder("label"),
             ledger=ledger,
             clock=clock,
+            label_delay_s=source.label_delay_s(demo.rate_per_s),
             # Ids must be new: the state folder may hold the events of an earlier run.
             run=clock.now_us() % 1_000_000_000,
         )

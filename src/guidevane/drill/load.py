@@ -122,9 +122,9 @@ class Load:
         return sum(lane.waiting for lane in self._lanes) + len(self._again)
 
     def _send(self, due_us: int) -> None:
-        event_id, index = f"{self.prefix}{self.sent}", self.sent % len(self.source)
+        event_id, (lap, index) = f"{self.prefix}{self.sent}", divmod(self.sent, len(self.source))
         self.sent += 1
-        event = self.source.event(index, event_id=event_id, observed_at_us=due_us)
+        event = self.source.event(index, event_id=event_id, observed_at_us=due_us, replay=f"{self.seed:x}-{lap}")
         key = str(event[self.pipeline.event.key]).encode()
         poison = self._draws.random() < self.poison_share
         self.ledger.sent(

@@ -25,14 +25,19 @@ class Readings:
         """Return how many different readings there are."""
         return len(self.values)
 
-    def event(self, index: int, *, event_id: str, observed_at_us: int) -> dict[str, Any]:
-        """Return one reading under this id; meters do not say when they were read."""
-        del observed_at_us
+    def event(self, index: int, *, event_id: str, observed_at_us: int, replay: str) -> dict[str, Any]:
+        """Return one reading under this id; meters do not say when they were read, so any replay is like another."""
+        del observed_at_us, replay
         return reading(event_id, f"meter-{index % _METERS}", float(self.values[index]))
 
     def label(self, index: int) -> float:
         """Return whether it was low."""
         return float(self.values[index] < 50.0)  # noqa: PLR2004 - as the member says
+
+    def label_delay_s(self, rate_per_s: float) -> float:
+        """Return when somebody has looked: two seconds later."""
+        del rate_per_s
+        return 2.0
 
 
 def load() -> Readings:

@@ -53,12 +53,15 @@ class Records:
         columns = {name: column[which] for name, column in self.columns.items()}
         return Records(columns, self.ids[which], self.employed[which])
 
-    def event(self, index: int, *, event_id: str | None = None, observed_at_us: int | None = None) -> dict[str, object]:
-        """Return record ``index`` as an event of ``employment.record.v1``.
+    def event(
+        self, index: int, *, event_id: str | None = None, observed_at_us: int | None = None, replay: str = ""
+    ) -> dict[str, object]:
+        """Return record ``index`` as an event of ``employment.record.v1``; each replay is the same people again.
 
         >>> load().event(0, event_id="e1")["year"]
         2016
         """
+        del replay
         return {**self._rows[index], "event_id": event_id, "observed_at_us": observed_at_us}
 
     @cached_property
@@ -72,6 +75,11 @@ class Records:
     def label(self, index: int) -> float:
         """Return 1.0 where the person was employed, else 0.0."""
         return float(self.employed[index])
+
+    def label_delay_s(self, rate_per_s: float) -> float:
+        """Return when the answer is known: two seconds later, in a demo."""
+        del rate_per_s
+        return 2.0
 
 
 @cache

@@ -28,7 +28,7 @@ from guidevane import Embed
 from guidevane.pipelines.employment import pipeline
 from guidevane.pipelines.employment.data import SLICE, Records, read, write_slice
 from guidevane.pipelines.employment.members import Deep, Wide
-from guidevane.pipelines.employment.scoring import measure, stack
+from guidevane.pipelines.scoring import measure, stack
 from guidevane.registry import Manifest, Registry, Tiled, load
 from guidevane.registry.manifest import digest
 
