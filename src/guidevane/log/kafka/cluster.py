@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Past a marker that ends a transaction the position moves without a record, and nobody is told: ask again soon.
 _LOOK_MS = 10
+_CLOSE_S = 5.0
+_log = logging.getLogger(__name__)
 
 
 class KafkaLog:
@@ -173,6 +176,13 @@ class _Looker:
         return self._client
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.stop()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            try:
+                # aiokafka was seen to wait for ever here, for a task of its own; nothing that matters is at stake.
+                async with asyncio.timeout(_CLOSE_S):
+                    await client.stop()
+            except TimeoutError:
+                _log.warning(
+                    "a reader of %s did not close within %s s: it is left", self.connection.bootstrap, _CLOSE_S
+                )
