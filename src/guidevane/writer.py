@@ -27,9 +27,12 @@ _TYPES = {
 
 # The expression of a value's bytes, where its type needs no line of its own.
 _PLAIN = {
-    "null": "b''", "boolean": "(b'\\x01' if {0} else b'\\x00')", "long": "long({0})",
-    "int": "(long({0}) if -2147483648 <= {0} <= 2147483647 else wide({0}))",
-    "float": "float32({0})", "double": "float64({0})",
+    "null": "(b'' if {0} is None else odd({0}))",
+    "boolean": "(b'\\x01' if {0} is True else b'\\x00' if {0} is False else odd({0}))",
+    "int": "(long({0}) if -2147483648 <= {0} <= 2147483647 else odd({0}))",
+    "long": "long({0})",
+    "float": "(float32({0}) if type({0}) is float else odd({0}))",
+    "double": "(float64({0}) if type({0}) is float else odd({0}))",
 }  # fmt: skip
 
 
@@ -77,9 +80,9 @@ def long(value: int) -> bytes:
     return bytes(out)
 
 
-def wide(value: int) -> bytes:
-    """Refuse a number of more than 32 bits where the schema says int: it is fastavro's to say whether that is right."""
-    raise OverflowError(f"{value} has more than 32 bits")
+def odd(value: object) -> bytes:
+    """Refuse what is not of the plain type, or is an int of more than 32 bits: fastavro says whether it is right."""
+    raise TypeError(f"{value!r} is not plain")
 
 
 class _Source:
@@ -90,7 +93,7 @@ class _Source:
         self.names: dict[str, Any] = {
             "__builtins__": {"len": len, "type": type, "TypeError": TypeError, "bool": bool, "int": int, "float": float,
                              "str": str, "bytes": bytes, "dict": dict, "list": list},
-            "join": b"".join, "long": long, "wide": wide,
+            "join": b"".join, "long": long, "odd": odd,
             "float32": struct.Struct("<f").pack, "float64": struct.Struct("<d").pack,
         }  # fmt: skip
         self._count = 0
@@ -136,6 +139,8 @@ class _Source:
             return [_PLAIN[kind].format(value)]
         match kind:
             case "bytes" | "string":
+                wanted = "str" if kind == "string" else "bytes"
+                lines.append(f"if type({value}) is not {wanted}: raise TypeError")
                 if kind == "string":
                     lines.append(f"{value} = {value}.encode()")
                 return [f"long(len({value}))", value]

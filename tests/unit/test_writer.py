@@ -80,7 +80,7 @@ def by_fastavro(schema, body):
     return out.getvalue()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_what_is_written_is_what_fastavro_writes_or_is_left_to_it(data):
     schema = parse_schema(data.draw(st.lists(types(), min_size=1, max_size=4).map(lambda kinds: record("r", kinds))))
