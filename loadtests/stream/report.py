@@ -36,9 +36,14 @@ class Results:
         self.measured: dict[str, dict[str, list[Any]]] = self.kept.get("measured", {})
 
     def add(self, contender: Contender, part: str, made: dict[str, Any]) -> None:
-        """Add one measurement of one contender, with when it was and of which commit."""
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        self.measured.setdefault(contender.name, {}).setdefault(part, []).append({"at": at, "commit": commit(), **made})
+        """Add one measurement of one contender, with when it was and of which commit.
+
+        What an earlier commit measured of the same goes: a median over two states of the code says nothing of either.
+        """
+        at, now = datetime.now(UTC).isoformat(timespec="seconds"), commit()
+        parts = self.measured.setdefault(contender.name, {})
+        parts[part] = [each for each in parts.get(part, []) if each["commit"] == now]
+        parts[part].append({"at": at, "commit": now, **made})
         self.write()
 
     def fail(self, contender: Contender, why: str) -> None:
