@@ -2,7 +2,7 @@
 
 A full collection walks every object that can hold others. Ray brings 120,000 of them into a room, torch
 340,000 into a replica: 0.09 s and 0.27 s here, in which nothing else runs, whenever enough has been allocated
-since the last one. That is a good part of any latency objective, and most of a burst's first seconds.
+since the last one. That is a good part of any latency objective.
 """
 
 from __future__ import annotations

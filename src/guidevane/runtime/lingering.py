@@ -1,8 +1,8 @@
 """Topics that nobody waits for: what is written to them gathers for a moment, and goes out in few batches.
 
 Fused stages hand their answers on in memory, and write them for the monitors and the audit. At
-500 events/s a flight brings a partition one or two of each: a batch for every one of them costs
-the broker and the client more than all that the stages do (docs/decisions/0009).
+500 events/s a flight brings a partition one or two of each, and every batch has its own cost at
+the client and the broker (docs/decisions/0009).
 """
 
 from __future__ import annotations
