@@ -20,7 +20,7 @@ from guidevane.errors import Misconfigured
 from guidevane.word import Mistake, nearest, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Scores: TypeAlias = NDArray[np.float64]
 Present: TypeAlias = NDArray[np.bool_]
@@ -73,7 +73,9 @@ class Member:
     tiles of ``tile`` rows, which makes scores independent of batching. ``deadline_share`` is the most of an event's
     remaining time that may be spent waiting for this member, 0 to 1. ``warm_up`` are the batch sizes it
     must have answered before it counts as ready. After ``stuck_after_s`` on one call it counts as hung: its replica is
-    replaced, and the event that caused it becomes a dead letter.
+    replaced, and the event that caused it becomes a dead letter. ``beside`` names a member whose replicas this one
+    shares, with the CPUs and GPUs that they reserve: a call costs as much as a small model, and so there is one for
+    both. They scale together, and what ends one ends the other.
 
     >>> Member("wide", "models:/employment-wide@champion").tile
     64
@@ -90,6 +92,7 @@ class Member:
     autocast: Autocast | None = None
     warm_up: tuple[Annotated[int, Field(ge=1)], ...] = (1, 64)
     stuck_after_s: Annotated[float, Field(gt=0)] = 5.0
+    beside: str | None = None
 
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of a model that no registry can hold, and of a GPU that nobody reserved."""
@@ -101,7 +104,9 @@ class Member:
             yield Mistake("inputs", "is empty", "name encoders, or write None for the whole vector")
         for name in sorted({name for name in self.inputs or () if self.inputs and self.inputs.count(name) > 1}):
             yield Mistake("inputs", f"'{name}' is there twice", "remove one")
-        if self.device == "cuda" and not self.num_gpus:
+        if self.beside is not None and self.num_gpus:
+            yield Mistake("num_gpus", f"is reserved by '{self.beside}', in whose replicas it runs", "write it there")
+        elif self.device == "cuda" and not self.num_gpus and self.beside is None:
             yield Mistake("num_gpus", "is 0 for a member on 'cuda'", "reserve a share, e.g. num_gpus=0.25")
 
     def mistakes_against(self, encoders: Sequence[str]) -> Iterator[Mistake]:
@@ -237,6 +242,16 @@ class Ensemble:
         """The members' names, in order."""
         return tuple(member.name for member in self.members)
 
+    @cached_property
+    def deployments(self) -> Mapping[str, tuple[str, ...]]:
+        """Who runs together: by the member whose replicas they are, it and those beside it.
+
+        >>> Ensemble([Member("a", "m:a", beside="b"), Member("b", "m:b"), Member("c", "m:c")]).deployments
+        {'b': ('b', 'a'), 'c': ('c',)}
+        """
+        hosts = [member.name for member in self.members if member.beside is None]
+        return {host: (host, *(m.name for m in self.members if m.beside == host)) for host in hosts}
+
     def join(self, scores: Scores, present: Present) -> Scores:
         """Return float64[n] of float64[m, n] scores and bool[m, n] presence; NaN where fewer than ``quorum`` answered.
 
@@ -254,10 +269,15 @@ class Ensemble:
         return self.combine
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Tell of duplicate names, a quorum nobody can reach, and weights that fit other members."""
+        """Tell of names given twice, replicas that are nobody's, a quorum out of reach, and weights of others."""
         for index, name in enumerate(self.names):
             if name and name in self.names[:index]:
                 yield Mistake(f"members[{index}].name", f"'{name}' is there twice", "give each member its own name")
+        hosts = tuple(member.name for member in self.members if member.beside is None)
+        for index, member in enumerate(self.members):
+            if member.beside is not None and member.beside not in hosts:
+                told = "is itself beside another" if member.beside in self.names else "is no member"
+                yield Mistake(f"members[{index}].beside", f"'{member.beside}' {told}", nearest(member.beside, hosts))
         if self.quorum > len(self.members):
             yield Mistake("quorum", f"is {self.quorum}, of {len(self.members)} members", f"1 to {len(self.members)}")
         weights = getattr(self.combine, "weights", None)

@@ -153,3 +153,23 @@ def test_given_weights_that_make_no_mean_then_it_is_told(weights):
 def test_given_an_input_that_no_encoder_makes_then_the_nearest_is_told():
     told = list(Member("a", "models:/a@b", inputs=("age.standardized",)).mistakes_against(["age.standardised"]))
     assert str(told[0]) == "inputs[0]: there is no encoder 'age.standardized' → write 'age.standardised'"
+
+
+def test_given_members_beside_others_then_replicas_that_are_nobodys_are_told():
+    with collecting():
+        ensemble = Ensemble(
+            [
+                Member("a", "models:/a@b"),
+                Member("b", "models:/b@b", beside="a"),
+                Member("c", "models:/c@b", beside="b"),
+                Member("d", "models:/d@b", beside="x"),
+                Member("e", "models:/e@b", beside="a", num_gpus=0.5),
+            ]
+        )
+        told = [str(mistake) for mistake in mistakes_of(ensemble)]
+    assert told == [
+        "members[4].num_gpus: is reserved by 'a', in whose replicas it runs → write it there",
+        "members[2].beside: 'b' is itself beside another → one of: a",
+        "members[3].beside: 'x' is no member → one of: a",
+    ]
+    assert ensemble.deployments == {"a": ("a", "b", "e")}

@@ -82,9 +82,9 @@ async def bounce_broker(scene: Scene) -> None:
 
 
 async def replica(scene: Scene, *, number: signal.Signals) -> None:
-    """Send a signal to one replica of one member."""
-    member = scene.draws.choice(scene.platform.pipeline.ensemble.names)
-    replicas = await scene.find(f"ServeReplica:{scene.platform.pipeline.name}:{member}")
+    """Send a signal to one replica of one deployment."""
+    deployment = scene.draws.choice(list(scene.platform.pipeline.ensemble.deployments))
+    replicas = await scene.find(f"ServeReplica:{scene.platform.pipeline.name}:{deployment}")
     scene.kill(replicas[:1], number)
 
 
@@ -199,11 +199,12 @@ async def empty_disk(scene: Scene) -> None:
 
 async def no_letters(scene: Scene) -> None:
     """Let the dead-letter topic take nothing for a while, and send more that must die."""
-    # A topic that takes no record larger than a byte takes none.
+    # Room for a transaction's marker (78 bytes), and for no letter: a broker that cannot even write
+    # the marker of an abort leaves the transactional id in the middle of it, until it is restarted.
     pipeline = scene.platform.pipeline
     (spec,) = (spec for spec in pipeline.topics.specs(pipeline.partitions) if spec.name == pipeline.topics.dlq)
     usual, scene.load.poison_share = scene.load.poison_share, 0.1
-    await scene.operator.configure(pipeline.topics.dlq, {**spec.settings, "max.message.bytes": "1"})
+    await scene.operator.configure(pipeline.topics.dlq, {**spec.settings, "max.message.bytes": "100"})
     await asyncio.sleep(SPELL_S)
     await scene.operator.configure(pipeline.topics.dlq, spec.settings)
     scene.load.poison_share = usual

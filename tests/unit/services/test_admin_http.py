@@ -27,6 +27,7 @@ from guidevane.runtime.deadletter import dead_letter
 from guidevane.services.admin.http import admin_app
 from guidevane.services.admin.service import AdminRoom
 from guidevane.services.admin.state import Subject
+from guidevane.services.passing import EVENT_ID
 from guidevane.slo import Latency
 from guidevane.telemetry import names
 from guidevane.telemetry.health import Health
@@ -45,13 +46,15 @@ class Site:
 
     def __init__(self, *, index_size: int = 1000, on_send=None) -> None:
         self.codec = CODEC
-        self.log = MemoryLog(partitions=1, clock=ManualClock(now_s=NOW_US / 1e6), on_send=on_send)
+        self.clock = ManualClock(now_s=NOW_US / 1e6)
+        self.log = MemoryLog(partitions=1, clock=self.clock, on_send=on_send)
         self.subject = Subject("fraud", Latency(p=0.99, within_ms=200), {"deep": "models:/fraud-deep@champion"})
         self.index_size = index_size
         self.token: str | None = None
 
     async def put(self, topic: str, contract: str, body: dict, *, key: bytes = b"k") -> None:
-        await self.log.append(topic, 0, [Message(key, self.codec.encode(contract, body))])
+        headers = ((EVENT_ID, body["event_id"].encode()),) if "event_id" in body else ()
+        await self.log.append(topic, 0, [Message(key, self.codec.encode(contract, body), headers)])
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -139,12 +142,13 @@ async def test_given_a_decision_written_twice_then_the_first_counts() -> None:
 async def test_given_more_decisions_than_the_index_holds_then_the_answer_says_how_far_back_it_reaches() -> None:
     site = Site(index_size=10)
     for n in range(30):
-        await site.put(TOPICS.decisions, "decision", decision(f"e{n}", event_time_us=NOW_US + n))
+        await site.put(TOPICS.decisions, "decision", decision(f"e{n}"))
+        site.clock.advance(1.0)
     async with site.open() as client:
         said = problem(await client.get("/v1/pipelines/fraud/decisions/e3"), 404, "unknown-decision")
         assert (await client.get("/v1/pipelines/fraud/decisions/e20")).status_code == 200
     assert said["indexed"] == 10
-    assert said["reaches_back_to_us"] == NOW_US + 20
+    assert said["reaches_back_to_us"] == NOW_US + 20_000_000
 
 
 async def test_given_decisions_that_arrive_later_then_they_are_listed_newest_first() -> None:

@@ -34,7 +34,7 @@ def look(window: Window, at_s: float, **control):
 
 
 def test_given_two_instances_with_clocks_an_hour_apart_then_their_rates_add_up() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     both = [Instance(window, "ingest", "a"), Instance(window, "ingest", "b", clock_off_s=3_600.0)]
     for second in range(1, 4):
         for each in both:
@@ -46,7 +46,7 @@ def test_given_two_instances_with_clocks_an_hour_apart_then_their_rates_add_up()
 
 
 def test_given_a_quick_and_a_slow_instance_then_the_percentile_is_of_all_events_together() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     quick, slow = Instance(window, "postprocess", "a"), Instance(window, "postprocess", "b")
     quick.metrics.observe(names.AGE_SECONDS, np.full(990, 0.01), stage="postprocess")
     slow.metrics.observe(names.AGE_SECONDS, np.full(10, 1.0), stage="postprocess")
@@ -61,7 +61,7 @@ def test_given_a_quick_and_a_slow_instance_then_the_percentile_is_of_all_events_
 
 
 def test_given_an_instance_that_is_gone_then_it_counts_no_more_and_the_stage_is_missing() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     room = Instance(window, "inference", "a")
     room.metrics.count(names.EVENTS_TOTAL, 5, stage="inference", result="out")
     room.speaks(1)
@@ -72,7 +72,7 @@ def test_given_an_instance_that_is_gone_then_it_counts_no_more_and_the_stage_is_
 
 
 def test_given_a_room_before_its_first_event_then_it_is_there_and_its_rate_is_not_known() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     Instance(window, "ingest", "a").speaks(1)
 
     seen = look(window, 1)
@@ -83,7 +83,7 @@ def test_given_a_room_before_its_first_event_then_it_is_there_and_its_rate_is_no
 
 
 def test_given_an_event_without_an_interval_then_it_has_no_rate() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     room = Metrics("p", "ingest", "a")
     room.count(names.EVENTS_TOTAL, 1_000, stage="ingest", result="out")
     window.follow(room.drain(SECOND_US), SECOND_US)
@@ -92,7 +92,7 @@ def test_given_an_event_without_an_interval_then_it_has_no_rate() -> None:
 
 
 def test_given_numbers_that_are_none_then_what_they_spoil_is_not_known() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     room = Instance(window, "inference", "a")
     room.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, float("nan"), member="deep")
     room.metrics.gauge(names.CONSUMER_LAG_RECORDS, float("inf"), topic="p.features")
@@ -105,7 +105,7 @@ def test_given_numbers_that_are_none_then_what_they_spoil_is_not_known() -> None
 
 
 def test_given_a_room_of_a_version_with_other_buckets_then_it_is_refused_and_told() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     said = Metrics("p", "ingest", "a").drain(SECOND_US)
     said["histograms"][names.AGE_SECONDS] = {"count": 1, "sum": 1.0, "buckets": [1]}
 
@@ -114,14 +114,14 @@ def test_given_a_room_of_a_version_with_other_buckets_then_it_is_refused_and_tol
 
 
 def test_given_another_pipelines_rooms_then_they_are_none_of_ours() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     window.follow(Metrics("q", "ingest", "a").drain(SECOND_US), SECOND_US)
 
     assert len(look(window, 1).missing) == 4
 
 
 def test_given_what_rooms_started_with_then_it_is_in_force_until_the_control_topic_says_otherwise() -> None:
-    window = Window("p", ["deep"])
+    window = Window("p", {"deep": ("deep",)})
     room = Instance(window, "inference", "a")
     room.metrics.gauge(names.FETCH_WAIT_SECONDS, 0.01)
     room.metrics.gauge(names.MAX_BATCH, 128)
@@ -135,7 +135,7 @@ def test_given_what_rooms_started_with_then_it_is_in_force_until_the_control_top
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30))
 def test_given_any_counts_then_the_rate_is_that_of_the_window(counts) -> None:
-    window = Window("p", [])
+    window = Window("p", {})
     room = Instance(window, "ingest", "a")
     for second, count in enumerate(counts, 1):
         room.metrics.count(names.EVENTS_TOTAL, count, stage="ingest", result="out")

@@ -77,7 +77,7 @@ class World:
         metrics = Metrics("p", "controller", "0")
         producer = await self.log.producer(name="controller")
         ports = Ports(self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock))
-        self.live = Controller("p", ["deep"], policy_for(Latency(p=0.99, within_ms=200), most=4), ports)
+        self.live = Controller("p", {"deep": ("deep",)}, policy_for(Latency(p=0.99, within_ms=200), most=4), ports)
         self.reader = self.log.reader([TELEMETRY, CONTROL])
         await self.live.recover(self.reader)
         return self.live

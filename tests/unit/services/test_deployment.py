@@ -7,28 +7,44 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from guidevane.pipelines.employment import pipeline
-from guidevane.services.inference.deployment import MemberReplica, specs
+from guidevane.services.inference.replica import MemberReplica, identity_of, specs
 from guidevane.testing import LocalMembers
+
+ALL = [spec for together in specs(pipeline).values() for spec in together]
 
 
 async def test_given_a_member_that_declares_a_gpu_on_a_machine_without_one_then_it_runs_on_the_cpu():
-    spec = replace(specs(pipeline)[0], num_gpus=1.0, device="cuda")
-    described = await MemberReplica(asdict(spec)).describe()
-    assert (described["device"], described["version"]) == ("cpu", "1")
+    spec = replace(ALL[0], num_gpus=1.0, device="cuda")
+    described = await MemberReplica([asdict(spec)]).describe()
+    assert (described["devices"], described["versions"]) == ({spec.name: "cpu"}, {spec.name: "1"})
 
 
-async def test_given_the_whole_vector_then_a_replica_takes_its_own_columns_and_answers_as_a_local_member_does():
+async def test_given_the_whole_vector_then_each_member_takes_its_own_columns_and_answers_as_a_local_member_does():
     matrix = np.random.default_rng(1).integers(0, 3, size=(70, pipeline.vector.width)).astype(np.float32)
     local = LocalMembers(pipeline)
-    for spec in specs(pipeline):
-        scores, version, busy_s = await MemberReplica(asdict(spec)).predict(matrix)
-        assert scores.tobytes() == (await local.ask(spec.name, matrix)).scores.tobytes()
-        assert version == "1"
-        assert busy_s > 0
+    replica = MemberReplica([asdict(spec) for spec in ALL])
+    names = [spec.name for spec in reversed(ALL)]
+    for name, said in zip(names, await replica.predict(matrix, names), strict=True):
+        assert said.scores is not None
+        assert said.scores.tobytes() == (await local.ask(name, matrix)).scores.tobytes()
+        assert (said.version, said.failed) == ("1", "")
+        assert said.busy_s > 0
 
 
-def test_given_another_model_then_the_spec_has_another_identity():
-    spec = specs(pipeline)[0]
-    assert spec.identity == replace(spec).identity
-    assert spec.identity != replace(spec, model="models:/employment-wide/2").identity
-    assert spec.model == "models:/employment-wide/1"
+async def test_given_a_member_that_raises_then_those_beside_it_answer_all_the_same():
+    deep, wide, _ = ALL
+    short = replace(wide, places=(0,), warm_up=())
+    first, second = await MemberReplica([asdict(short), asdict(deep)]).predict(
+        np.zeros((2, pipeline.vector.width), dtype=np.float32), [short.name, deep.name]
+    )
+    assert first.scores is None
+    assert first.failed.startswith(f"{short.name}: ")
+    assert second.scores is not None
+
+
+def test_given_another_model_then_the_replica_has_another_identity():
+    spec = ALL[0]
+    assert identity_of([spec]) == identity_of([replace(spec)])
+    assert identity_of([spec]) != identity_of([replace(spec, model="models:/employment-wide/2")])
+    assert identity_of([spec]) != identity_of([spec, ALL[1]])
+    assert spec.model.startswith(f"models:/employment-{spec.name}/")

@@ -219,7 +219,7 @@ def _not_indexed(watch: Watch, identity: str) -> Refused:
     if back_us is None:
         detail = f"{index.topic} holds no decision yet"
     else:
-        last = f"the last {len(index)} decisions, which reach back to event time {moment(back_us)}"
+        last = f"the last {len(index)} decisions, the oldest of {moment(back_us)}"
         detail = f"{identity[:60]!r} is not among {last}"
     return Refused(404, "unknown-decision", detail, indexed=len(index), reaches_back_to_us=back_us)
 

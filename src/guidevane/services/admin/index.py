@@ -12,7 +12,7 @@ class DecisionIndex:
 
     >>> index = DecisionIndex("employment.decisions", size=2)
     >>> for offset, decision_id in enumerate(["a", "b", "c"]):
-    ...     index.add(decision_id, 0, offset, event_time_us=1000 + offset)
+    ...     index.add(decision_id, 0, offset, decided_at_us=1000 + offset)
     >>> index.find("c"), index.find("a"), index.reaches_back_to_us
     ([(Partition(topic='employment.decisions', number=0), 2)], [], 1001)
     """
@@ -29,12 +29,12 @@ class DecisionIndex:
     def __len__(self) -> int:
         return min(self.total, self.size)
 
-    def add(self, decision_id: str, partition: int, offset: int, *, event_time_us: int) -> None:
+    def add(self, decision_id: str, partition: int, offset: int, *, decided_at_us: int) -> None:
         """Remember one place; the oldest is forgotten where there is no room."""
         at = self.total % self.size
         # 64 bits of a decision's id: whoever reads the record back compares the whole.
         self._ids[at] = hash(decision_id)
-        self._partitions[at], self._offsets[at], self._times_us[at] = partition, offset, event_time_us
+        self._partitions[at], self._offsets[at], self._times_us[at] = partition, offset, decided_at_us
         self.total += 1
 
     def find(self, decision_id: str) -> list[tuple[Partition, int]]:
@@ -45,7 +45,7 @@ class DecisionIndex:
 
     @property
     def reaches_back_to_us(self) -> int | None:
-        """Return the event time of the oldest decision that is remembered, ``None`` where there is none."""
+        """Return when the oldest decision that is remembered was written, ``None`` where there is none."""
         if not self.total:
             return None
         return int(self._times_us[self.total % self.size if self.total >= self.size else 0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +28,7 @@ from guidevane.services.admin.views import (
     Settings,
     Steering,
 )
+from guidevane.services.passing import EVENT_ID
 from guidevane.telemetry import names
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY, Topics
 
@@ -70,16 +72,23 @@ class Watch:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=REMEMBERED)
         self.control: dict[str, Control] = {}
         self._codec = codec
-        # Thousands a second, written by our own rooms: decoded at the least cost, shown only when asked for.
-        self._decide = codec.decoder("decision", trusted=True)
-        self._last_models: dict[str, str] = {}
 
     def on_decision(self, record: Record) -> None:
-        """Remember where a decision lies."""
-        seen = self._decide(record.value, record.headers)
-        self.index.add(seen["decision_id"], record.partition, record.offset, event_time_us=seen["event_time_us"])
+        """Remember where a decision lies: thousands a second, decoded only when somebody asks."""
+        event_id = record.header(EVENT_ID)
+        if event_id is None:
+            raise Reject("event_id", f"{record.topic}/{record.partition}@{record.offset} names no event")
+        decision_id = self.decision_id_of(event_id.decode(errors="replace"))
+        self.index.add(decision_id, record.partition, record.offset, decided_at_us=record.timestamp_us)
         self.recent.append(record)
-        self._last_models = seen["models"]
+
+    def last_models(self) -> Mapping[str, str]:
+        """Return the versions that made the last decision, by member."""
+        for record in reversed(self.recent):
+            with suppress(Reject):
+                models: dict[str, str] = self._codec.decode("decision", record.value, record.headers)["models"]
+                return models
+        return {}
 
     def decisions(self, limit: int) -> list[DecisionRecord]:
         """Return the decisions read last, newest first."""
@@ -123,7 +132,7 @@ class Watch:
             dead_letters_per_s=figures.total(names.DEAD_LETTERS_TOTAL, now_us),
             lag_records=figures.gauges(names.CONSUMER_LAG_RECORDS, "topic", now_us),
             stages=figures.stages(now_us),
-            members=figures.members(self.subject.models, self._last_models, now_us),
+            members=figures.members(self.subject.models, self.last_models(), now_us),
             rooms=figures.rooms(now_us),
             control=[_settings(each) for _, each in sorted(self.control.items())],
         )

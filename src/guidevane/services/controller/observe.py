@@ -38,9 +38,9 @@ class _Heard:
 class Window:
     """What the instances of one pipeline said over the last ``WINDOW_S``; who is silent for ``SILENT_S`` is gone."""
 
-    def __init__(self, pipeline: str, members: Sequence[str]) -> None:
+    def __init__(self, pipeline: str, deployments: Mapping[str, Sequence[str]]) -> None:
         self._pipeline = pipeline
-        self._members = members
+        self._deployments = deployments
         self._heard: dict[tuple[str, str], deque[_Heard]] = defaultdict(deque)
 
     def follow(self, said: Telemetry, now_us: int) -> None:
@@ -66,7 +66,9 @@ class Window:
             at_us=now_us,
             pipeline=self._pipeline,
             stages=tuple(stages),
-            members=tuple(self._member(name, replicas.get(name)) for name in self._members),
+            members=tuple(
+                self._deployment(name, together, replicas.get(name)) for name, together in self._deployments.items()
+            ),
             missing=tuple(name for name in HOT if name not in seen),
             paused=paused,
         )
@@ -108,10 +110,12 @@ class Window:
             settings_by="" if ours or control is None else control["actor"],
         )
 
-    def _member(self, name: str, replicas: int | None) -> MemberSeen:
+    def _deployment(self, name: str, together: Sequence[str], replicas: int | None) -> MemberSeen:
+        """Return a deployment, whose replicas compute for each of its members, and are called once for all."""
+        busy = [self._rate(names.MEMBER_BUSY_SECONDS_TOTAL, member=each) for each in together]
         return MemberSeen(
             name=name,
-            busy=self._rate(names.MEMBER_BUSY_SECONDS_TOTAL, member=name),
+            busy=None if None in busy else sum(each for each in busy if each is not None),
             rows_per_s=self._rate(names.MEMBER_ROWS_TOTAL, member=name),
             calls_per_s=self._rate(names.MEMBER_CALLS_TOTAL, member=name),
             duration_p99_s=quantile(self._histogram(names.MEMBER_DURATION_SECONDS, member=name)["buckets"], 0.99),

@@ -31,6 +31,6 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
             scaler = ServeScaler(client, pipeline.name, token_path=os.environ.get("RAY_AUTH_TOKEN_PATH"))
             ports = Ports(room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health)
             policy = policy_for(pipeline.slo, least=settings.min_replicas, most=settings.max_replicas)
-            yield Controller(pipeline.name, pipeline.ensemble.names, policy, ports)
+            yield Controller(pipeline.name, pipeline.ensemble.deployments, policy, ports)
     finally:
         await producer.close()

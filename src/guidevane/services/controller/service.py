@@ -57,12 +57,12 @@ class Controller:
     it asks of Serve: after a crash it goes on from there, and epochs never go back.
     """
 
-    def __init__(self, pipeline: str, members: Sequence[str], policy: Policy, ports: Ports) -> None:
+    def __init__(self, pipeline: str, deployments: Mapping[str, Sequence[str]], policy: Policy, ports: Ports) -> None:
         self.pipeline = pipeline
         self.policy = policy
         self.ports = ports
         self.control: dict[str, Control] = {}
-        self._window = Window(pipeline, members)
+        self._window = Window(pipeline, deployments)
         self._memory = Memory()
         self._auditor = Auditor(ports.log, ports.producer, ports.codec, ports.clock)
         self._telemetry = ports.codec.decoder("telemetry")

@@ -1,19 +1,15 @@
-"""Members on Ray Serve: one deployment each, in one application with the pipeline's name.
+"""Members on Ray Serve: a deployment for each, or for those that share one, in one application named as the pipeline.
 
-With ``judge.py``, the only file of the rooms that imports Ray. Calls go by handle, one a member and micro-batch;
+With ``judge.py``, the only file of the rooms that imports Ray. Calls go by handle, one a deployment and micro-batch;
 Serve's HTTP proxies are not started. Replicas are scaled from outside, by the controller.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import os
-import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +19,12 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from guidevane.errors import Misconfigured, Retryable
-from guidevane.registry import Registry
-from guidevane.runtime.garbage import freeze
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
-from guidevane.services.inference.watchdog import Watchdog
+from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said, identity_of, specs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from guidevane.ensemble import Autocast, Device
     from guidevane.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
@@ -40,93 +33,6 @@ _ATTEMPTS = 3
 # deadline is known (forty calls in flight against four fell to 22 calls/s).
 _ONGOING = 4
 _ASK_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class MemberSpec:
-    """What a replica needs to know, as plain data: it must not import the author's pipeline to score."""
-
-    name: str
-    model: str
-    models: str
-    places: tuple[int, ...]
-    tile: int
-    device: Device
-    autocast: Autocast | None
-    num_gpus: float
-    num_cpus: float
-    warm_up: tuple[int, ...]
-    stuck_after_s: float
-
-    @property
-    def identity(self) -> str:
-        """Return a name that changes with everything that could change an answer."""
-        return hashlib.blake2b(json.dumps(asdict(self), sort_keys=True).encode(), digest_size=8).hexdigest()
-
-
-def specs(pipeline: Pipeline) -> list[MemberSpec]:
-    """Return the members' specs, aliases resolved to versions. Raises ``Misconfigured``."""
-    registry = Registry(pipeline.models) if pipeline.models is not None else None
-    found = []
-    for member in pipeline.ensemble.members:
-        model = member.model
-        if model.startswith("models:"):
-            if registry is None:
-                raise Misconfigured(f"member {member.name} looks up {model}, but {pipeline.name} has no models folder")
-            version = registry.resolve(model)
-            model = f"models:/{version.name}/{version.version}"
-        found.append(
-            MemberSpec(
-                member.name, model, str(pipeline.models or ""),
-                tuple(int(place) for place in pipeline.vector.places(member.inputs)),
-                member.tile, member.device, member.autocast, member.num_gpus, member.num_cpus, member.warm_up,
-                member.stuck_after_s,
-            )
-        )  # fmt: skip
-    return found
-
-
-class MemberReplica:
-    """One replica of one member: loads, warms up, scores."""
-
-    def __init__(self, spec: dict[str, Any], others: tuple[Any, ...] = ()) -> None:
-        # ``others`` are the handles of the other members: Serve deploys what its root is bound to.
-        del others
-        from guidevane.registry import Tiled, load  # noqa: PLC0415 - only replicas need a framework
-
-        self.spec = MemberSpec(**spec)
-        stored = self.spec.model.startswith("models:")
-        source = Registry(Path(self.spec.models)).resolve(self.spec.model) if stored else self.spec.model
-        device = self.spec.device
-        if self.spec.num_gpus and not _gpu():
-            says = "%s declares a GPU, none is here: it runs on the CPU"
-            logging.getLogger("ray.serve").warning(says, self.spec.name)
-            device = "cpu"
-        self.predictor = load(source, device=device, autocast=self.spec.autocast)
-        self.tiled = Tiled(self.predictor, self.spec.tile)
-        self.places = np.array(self.spec.places, dtype=np.intp)
-        for rows in self.spec.warm_up:
-            self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))
-        self.watchdog = Watchdog(self.spec.stuck_after_s)
-        freeze()
-
-    async def predict(self, matrix: Vectors) -> tuple[Any, str, float]:
-        """Return (float64[n] scores, version, seconds computed) for the ensemble's whole matrix float32[n, width]."""
-        started = time.perf_counter()
-        try:
-            with self.watchdog:
-                scores = self.tiled.predict(np.ascontiguousarray(matrix[:, self.places]))
-        except Exception as raised:  # noqa: BLE001 - an author's model may raise anything
-            # Serve's gRPC path hands the caller whatever was raised, as if the room itself had raised it.
-            raise MemberFailed(f"{self.spec.name}: {raised!r:.200}") from None
-        return scores, self.predictor.version, time.perf_counter() - started
-
-    async def describe(self) -> dict[str, str]:
-        """Return which spec runs here, and on what."""
-        return {
-            "identity": self.spec.identity, "version": self.predictor.version,
-            "device": self.predictor.device, "pid": str(os.getpid()),
-        }  # fmt: skip
 
 
 def connect() -> None:
@@ -167,13 +73,13 @@ def _status(app: str) -> str | None:
     return None if running is None else str(running.status.value)
 
 
-def _deploy(app: str, wanted: list[MemberSpec]) -> None:
+def _deploy(app: str, wanted: Mapping[str, Sequence[MemberSpec]]) -> None:
     gpus = float(ray.cluster_resources().get("GPU", 0))
-    rest = [_bound(spec, gpus) for spec in wanted[1:]]
-    # One application needs one root: the first member holds the handles of the others, unused,
+    root, *rest = wanted.items()
+    # One application needs one root: the first deployment holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
     serve.run(
-        _bound(wanted[0], gpus, tuple(rest)),
+        _bound(*root, gpus, tuple(_bound(*each, gpus) for each in rest)),
         name=app,
         route_prefix=None,
         external_scaler_enabled=True,
@@ -182,10 +88,11 @@ def _deploy(app: str, wanted: list[MemberSpec]) -> None:
     )
 
 
-def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
+def _bound(name: str, specs: Sequence[MemberSpec], gpus: float, others: tuple[Any, ...] = ()) -> Any:
+    spec = specs[0]
     num_gpus = spec.num_gpus if gpus >= spec.num_gpus else 0.0
     deployment = serve.deployment(MemberReplica).options(
-        name=spec.name,
+        name=name,
         num_replicas=1,
         max_ongoing_requests=_ONGOING,
         ray_actor_options={"num_cpus": spec.num_cpus, "num_gpus": num_gpus},
@@ -194,16 +101,16 @@ def _bound(spec: MemberSpec, gpus: float, others: tuple[Any, ...] = ()) -> Any:
         health_check_timeout_s=2,
         graceful_shutdown_timeout_s=5,
     )
-    return deployment.bind(asdict(spec), others)
+    return deployment.bind([asdict(each) for each in specs], others)
 
 
-async def _same(app: str, wanted: list[MemberSpec]) -> bool:
+async def _same(app: str, wanted: Mapping[str, Sequence[MemberSpec]]) -> bool:
     # Handles route in the loop that made them, so they are asked from inside it.
     try:
         async with asyncio.timeout(_ASK_S):
-            for spec in wanted:
-                handle = serve.get_deployment_handle(spec.name, app_name=app)
-                if (await handle.describe.remote())["identity"] != spec.identity:
+            for name, together in wanted.items():
+                handle = serve.get_deployment_handle(name, app_name=app)
+                if (await handle.describe.remote())["identity"] != identity_of(together):
                     return False
     except (RayError, RayServeException, TimeoutError) as broken:
         _log.info("deploying again: %s", broken)
@@ -211,40 +118,73 @@ async def _same(app: str, wanted: list[MemberSpec]) -> bool:
     return True
 
 
-def _gpu() -> bool:
-    import torch  # noqa: PLC0415 - only a member with a GPU asks
+@dataclass(slots=True, eq=False)
+class _Round:
+    """One call of a deployment: who asked in it, and how many still wait."""
 
-    return bool(torch.cuda.is_available())
+    names: list[str] = field(default_factory=list)
+    waiting: int = 0
+    said: asyncio.Task[Mapping[str, Said]] | None = None
 
 
 class ServedMembers:
-    """Members behind Serve's handles. ``on_retry`` is told of each call that must be made again."""
+    """Members behind Serve's handles. ``on_retry`` is told of each call that must be made again.
+
+    Members that share their replicas and are asked about the same matrix at once are asked in one call.
+    """
 
     def __init__(self, pipeline: Pipeline, on_retry: Callable[[str], None] = lambda _: None) -> None:
         self.on_retry = on_retry
+        self._hosts = {name: host for host, names in pipeline.ensemble.deployments.items() for name in names}
         self._handles = {
-            name: serve.get_deployment_handle(name, app_name=pipeline.name) for name in pipeline.ensemble.names
+            host: serve.get_deployment_handle(host, app_name=pipeline.name) for host in pipeline.ensemble.deployments
         }
+        self._rounds: dict[tuple[str, int], _Round] = {}
 
     async def ask(self, member: str, matrix: Vectors) -> Answer:
         """Return the member's answer."""
+        host = self._hosts[member]
+        # The matrix lives as long as somebody asks about it, so nothing else has its identity meanwhile.
+        key = host, id(matrix)
+        together = self._rounds.get(key)
+        if together is None:
+            together = self._rounds[key] = _Round()
+            # Runs after all who ask in this turn of the loop have added their names.
+            together.said = asyncio.create_task(self._call(key, together, matrix))
+        together.names.append(member)
+        together.waiting += 1
+        assert together.said is not None  # noqa: S101 - set with the round
+        try:
+            said = (await asyncio.shield(together.said))[member]
+        finally:
+            together.waiting -= 1
+            if not together.waiting:
+                together.said.cancel()
+                if self._rounds.get(key) is together:
+                    del self._rounds[key]
+        if said.scores is None:
+            raise MemberFailed(said.failed)
+        return Answer(np.asarray(said.scores, dtype=np.float64), said.version, said.busy_s)
+
+    async def _call(self, key: tuple[str, int], together: _Round, matrix: Vectors) -> Mapping[str, Said]:
+        host, names = key[0], tuple(together.names)
+        # Whoever comes now begins another call.
+        del self._rounds[key]
         for attempt in range(_ATTEMPTS):
             try:
-                scores, version, busy_s = await self._handles[member].predict.remote(matrix)
-                return Answer(np.asarray(scores, dtype=np.float64), version, busy_s)
-            except MemberFailed:
-                raise
+                said = await self._handles[host].predict.remote(matrix, names)
+                return {name: Said(*each) for name, each in zip(names, said, strict=True)}
             except RayTaskError as raised:
-                raise MemberFailed(f"{member}: {raised.cause!r:.200}") from raised
+                raise MemberFailed(f"{host}: {raised.cause!r:.200}") from raised
             except (DeploymentUnavailableError, BackPressureError, RayServeException) as away:
                 # Scoring has no memory: asking again is safe, and Serve picks another replica.
-                self.on_retry(member)
+                self.on_retry(host)
                 if attempt + 1 == _ATTEMPTS:
-                    raise Retryable(f"{member} is away: {away}") from away
+                    raise Retryable(f"{host} is away: {away}") from away
                 await asyncio.sleep(0.01 * 2**attempt)
             except Exception as died:
                 # Not the model's: RayActorError, and what gRPC makes of a connection that ends. Whether the replica
                 # died of what it was asked is for the guard to find out.
-                self.on_retry(member)
-                raise MemberDied(f"{member} died: {died!r:.200}") from died
+                self.on_retry(host)
+                raise MemberDied(f"{host} died: {died!r:.200}") from died
         raise AssertionError("unreachable")

@@ -13,12 +13,12 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from guidevane.errors import Retryable
-from guidevane.services.inference.deployment import MemberReplica, specs
 from guidevane.services.inference.members import Blame, Vectors
+from guidevane.services.inference.replica import MemberReplica, specs
 
 if TYPE_CHECKING:
     from guidevane.pipeline import Pipeline
-    from guidevane.services.inference.deployment import MemberSpec
+    from guidevane.services.inference.replica import MemberSpec
 
 _log = logging.getLogger(__name__)
 # The batches that wait for a verdict hold up what comes behind them: without one, they are decided without the member.
@@ -40,7 +40,8 @@ class RayJudge:
 
     async def culprits(self, member: str, matrix: Vectors) -> dict[int, Blame]:
         """Return the rows that end or hang the copy. Raises ``Retryable`` where no copy can be started."""
-        spec = {each.name: each for each in await asyncio.to_thread(specs, self._pipeline)}[member]
+        deployed = await asyncio.to_thread(specs, self._pipeline)
+        spec = next(each for together in deployed.values() for each in together if each.name == member)
         found: dict[int, Blame] = {}
         async with self._turns[member]:
             if member in self._endings:
@@ -50,7 +51,7 @@ class RayJudge:
                 copy = self._copies.get(member) or await self._start(spec)
                 try:
                     async with asyncio.timeout(spec.stuck_after_s):
-                        await copy.predict.remote(matrix[row : row + 1])
+                        await copy.predict.remote(matrix[row : row + 1], (member,))
                 except TimeoutError:
                     says = f"{member}: it had not answered this event alone after {spec.stuck_after_s} s"
                     found[row] = Blame("model_hung", says)
@@ -80,7 +81,7 @@ class RayJudge:
         # No CPU is reserved: where every core is promised to replicas, a judge is needed all the same.
         copy = None
         try:
-            copy = ray.remote(MemberReplica).options(num_cpus=0, num_gpus=0, max_restarts=0).remote(asdict(spec))
+            copy = ray.remote(MemberReplica).options(num_cpus=0, num_gpus=0, max_restarts=0).remote([asdict(spec)])
             async with asyncio.timeout(_START_WITHIN_S):
                 await copy.describe.remote()
         except (RayError, TimeoutError) as failed:
