@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-steering fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-steering fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ bench-stream: $(STAMP) peers ## the platform against a bare loop, a relay and it
 
 bench-modes: $(STAMP) ## what the transactional mode costs, beside the effective one: under two minutes
 	$(BIN)/python -m loadtests.modes
+
+bench-telemetry: $(STAMP) ## what share of the hot path telemetry takes, in one process: a minute
+	$(BIN)/python -m loadtests.telemetry
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)

@@ -124,6 +124,14 @@ class Histogram(TypedDict):
     buckets: list[int]
 
 
+class Arrived(TypedDict):
+    """How many events of one half second of event time a stage answered."""
+
+    stage: str
+    from_us: int
+    events: int
+
+
 class Telemetry(TypedDict):
     """What one instance of a room did in one interval."""
 
@@ -135,6 +143,7 @@ class Telemetry(TypedDict):
     counters: dict[str, float]
     gauges: dict[str, float]
     histograms: dict[str, Histogram]
+    arrivals: list[Arrived]
 
 
 class Control(TypedDict):

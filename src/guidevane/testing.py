@@ -136,11 +136,13 @@ async def run_pipeline(
     members: Any = None,
     clock: Clock | None = None,
     log: MemoryLog | None = None,
+    metrics: Metrics | None = None,
     within_s: float = 30.0,
 ) -> Decided:
     """Send events (dicts become JSON, bytes and messages go as they are) through the hot path, in this process.
 
     With ``log``, go on with one that was used before, whatever is new on its events topic; its partitions are its own.
+    ``metrics`` then hold what a room would tell of itself.
     Raises ``TimeoutError`` where not every event has its outcome after ``within_s``.
     """
     clock = clock or ManualClock()
@@ -151,7 +153,7 @@ async def run_pipeline(
     topics = pipeline.topics
     for event in events:
         await log.append(topics.events, 0, [event if isinstance(event, Message) else Message(None, _bytes(event))])
-    metrics = Metrics(pipeline.name, "test", "test")
+    metrics = metrics or Metrics(pipeline.name, "test", "test")
     stages = hot_stages(pipeline, members or LocalMembers(pipeline), codec, clock=clock, metrics=metrics, log=log)
     worker = Worker(
         stages,

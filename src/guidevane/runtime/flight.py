@@ -15,6 +15,7 @@ from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.handling import answers
 from guidevane.runtime.stage import Changes, Stage, carried, origin_of
 from guidevane.telemetry import names
+from guidevane.telemetry.service import served
 from guidevane.telemetry.tracing import links_of
 
 if TYPE_CHECKING:
@@ -112,8 +113,10 @@ class Route:
         known = {n: owned[Partition(source, n)].answered[index] for n in {r.partition for r in records}}
         origins = [origin_of(record, first=stage.first) for record in records]
         fresh = [i for i, r in enumerate(records) if origins[i] not in known[r.partition]]
+        came_s = self.clock.monotonic_s()
         async with self.turns[index]:
             started_us, started_s = self.clock.now_us(), self.clock.monotonic_s()
+            self._measure_hop(index, records, started_us, started_s - came_s)
             if stage.memory is not None:
                 records, flight.changes[index] = stage.memory.advance(records, origins)
             results = await answers(stage, [records[i] for i in fresh], clock=self.clock, metrics=self.metrics)
@@ -159,7 +162,7 @@ class Route:
             self._measure_ages(timed)
             waiting.create_task(self._acknowledged(flight, posted))
         else:
-            waiting.create_task(self._acknowledged(flight, posted, timed))
+            waiting.create_task(self._acknowledged(flight, posted, timed, self.clock.monotonic_s()))
         return [onward[i] for i in sorted(onward)]
 
     def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
@@ -168,12 +171,16 @@ class Route:
         named = record._replace(offset=origin) if record.offset < 0 else record
         return dead_letter(named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin)
 
-    async def _acknowledged(self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None) -> None:
+    async def _acknowledged(
+        self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None, posted_s: float = 0.0
+    ) -> None:
         """Once the outputs are durable, note where they stand."""
         for topic, number, count, ack in posted:
             outputs = flight.outputs[number]
             outputs[topic] = max(outputs.get(topic, 0), await ack + count)
         if timed is not None:
+            took_s = self.clock.monotonic_s() - posted_s
+            self.metrics.observe(names.ACKNOWLEDGE_DURATION_SECONDS, took_s, stage=timed.stage.name)
             self._measure_ages(timed)
 
     def _measure_ages(self, timed: _Timed) -> None:
@@ -186,12 +193,26 @@ class Route:
         bodies = [message.body for message in messages]
         happened = [body["event_time_us"] for body in bodies if isinstance(body, dict) and "event_time_us" in body]
         if happened:
-            self.metrics.observe(names.AGE_SECONDS, (now_us - np.array(happened, np.float64)) / 1e6, stage=stage.name)
+            happened_us = np.array(happened, np.float64)
+            self.metrics.observe(names.AGE_SECONDS, (now_us - happened_us) / 1e6, stage=stage.name)
+            if stage is self.stages[0]:
+                # What is fused behind it answers the same events.
+                self.metrics.arrive(stage.name, happened_us, now_us)
+
+    def _measure_hop(self, index: int, records: Sequence[Record], started_us: int, waited_s: float) -> None:
+        """Note how long records were on their way to a stage: by the log, or within the process."""
+        station = self.stages[index].name
+        if index:
+            self.metrics.observe(names.HOP_DURATION_SECONDS, waited_s, station=station)
+        elif (arrived := np.array([r.timestamp_us for r in records if r.timestamp_us], dtype=np.float64)).size:
+            self.metrics.observe(names.HOP_DURATION_SECONDS, (started_us - arrived) / 1e6, station=station)
 
     def _measure(self, stage: Stage, size: int, started_s: float) -> None:
         if size:
+            took_s = self.clock.monotonic_s() - started_s
             self.metrics.observe(names.BATCH_SIZE, float(size), stage=stage.name)
-            self.metrics.observe(names.HANDLE_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=stage.name)
+            self.metrics.observe(names.HANDLE_DURATION_SECONDS, took_s, stage=stage.name)
+            served(self.metrics, stage.name, size, took_s)
 
     def _count(
         self, stage: Stage, sent: dict[int, list[Message]], letters: dict[int, list[Message]], total: int

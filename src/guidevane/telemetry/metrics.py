@@ -13,6 +13,7 @@ import numpy as np
 
 from guidevane.errors import Misconfigured
 from guidevane.events import Histogram, Telemetry
+from guidevane.telemetry.arrivals import Arrivals
 from guidevane.telemetry.histogram import BUCKETS, bucket_of, fill
 from guidevane.telemetry.names import DECLARED, Kind
 from guidevane.word import nearest
@@ -129,6 +130,7 @@ class Metrics:
         self._counters = _Family[Number]("counter", Number)
         self._gauges = _Family[Number]("gauge", Number)
         self._histograms = _Family[Distribution]("histogram", Distribution)
+        self._arrivals = Arrivals()
         self._drained = Snapshot({}, {}, {})
         self._since_us: int | None = None
 
@@ -155,6 +157,11 @@ class Metrics:
             else:
                 seen.add(values)
 
+    def arrive(self, stage: str, happened_us: NDArray[np.float64], now_us: int) -> None:
+        """Count events by when they happened (:mod:`guidevane.telemetry.arrivals`); one at least."""
+        with self._lock:
+            self._arrivals.add(stage, happened_us, now_us)
+
     def snapshot(self) -> Snapshot:
         """Return a copy of all numbers as they are now."""
         with self._lock:
@@ -180,6 +187,8 @@ class Metrics:
         ``interval_s`` is 0 where the beginning is not known or the clock was set back: such an event has no rates.
         """
         new, old = self.snapshot(), self._drained
+        with self._lock:
+            arrivals = self._arrivals.drain()
         since_us = now_us if self._since_us is None else self._since_us
         self._drained, self._since_us = new, now_us
         histograms = {}
@@ -198,6 +207,7 @@ class Metrics:
             counters={series.key: value - old.counters.get(series, 0.0) for series, value in new.counters.items()},
             gauges={series.key: value for series, value in new.gauges.items()},
             histograms=histograms,
+            arrivals=arrivals,
         )
 
 

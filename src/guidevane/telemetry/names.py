@@ -88,6 +88,37 @@ RECOVERY_DURATION_SECONDS = _metric(
 )
 BATCH_SIZE = _metric("histogram", "batch_size", "{record}", "stage", "Records handled in one batch.")
 
+# What a profile is learned from: latency against batch size, and the way between. A station is a stage or a member, as
+# in the controller's graph. A stage's service is its handler's, a member's what its replica computed.
+SERVED_BATCHES_TOTAL = _metric(
+    "counter",
+    "served_batches_total",
+    "{batch}",
+    "station size",
+    "Batches that a stage or a member served, by size: the smallest power of two that is not below it.",
+)
+SERVED_RECORDS_TOTAL = _metric(
+    "counter", "served_records_total", "{record}", "station size", "Records in those batches."
+)
+SERVED_SECONDS_TOTAL = _metric(
+    "counter", "served_seconds_total", "s", "station size", "Time that those batches took, waiting apart."
+)
+HOP_DURATION_SECONDS = _metric(
+    "histogram",
+    "hop_duration_seconds",
+    "s",
+    "station",
+    "On the way: for a stage from the record's append, or the stage before, to its handler; "
+    "for a member what a call took beyond computing.",
+)
+ACKNOWLEDGE_DURATION_SECONDS = _metric(
+    "histogram",
+    "acknowledge_duration_seconds",
+    "s",
+    "stage",
+    "From a batch's last answers to their acknowledgement by the log.",
+)
+
 # What is under way.
 IN_FLIGHT_RECORDS = _metric("gauge", "in_flight_records", "{record}", "", "Records fetched and not yet committed.")
 IN_FLIGHT_BYTES = _metric("gauge", "in_flight_bytes", "By", "", "Bytes fetched and not yet committed.")
@@ -115,6 +146,9 @@ MEMBER_ROWS_TOTAL = _metric("counter", "member_rows_total", "{row}", "member ver
 MEMBER_CALLS_TOTAL = _metric("counter", "member_calls_total", "{call}", "member", "Calls made.")
 MEMBER_FAILURES_TOTAL = _metric(
     "counter", "member_failures_total", "{call}", "member cause", "Calls without an answer: late, failed, skipped, ..."
+)
+MEMBER_IN_FLIGHT_ROWS = _metric(
+    "gauge", "member_in_flight_rows", "{row}", "member", "Rows that a member was asked for and has not answered."
 )
 REPLICAS = _metric("gauge", "replicas", "{replica}", "member", "Replicas wanted for a member.")
 
@@ -146,6 +180,11 @@ def render() -> str:
         "it current. Every room serves them on `127.0.0.1:<port>/metrics`, next to `/livez` and `/readyz`; every",
         "series also carries `pipeline` and `room`. All histograms have the same buckets: 10 µs to 10,000 s, or",
         "10,000 records, eight to the decade.",
+        "",
+        "Once a second each room also writes them to `guidevane.telemetry` (contract `telemetry`): what was added in",
+        "the interval. There, and only there, stands `arrivals`: the events that a stage which reads a topic answered,",
+        "by half second of event time (`guidevane.telemetry.arrivals`). `served_*` with the same `station` and `size`",
+        "give a point of its profile: `seconds / batches` at a batch of `records / batches`.",
         "",
         "| name | kind | unit | labels | what it says |",
         "|---|---|---|---|---|",

@@ -15,6 +15,7 @@ from guidevane.runtime.stage import Stage
 from guidevane.services.inference.guard import Guard, Heard
 from guidevane.services.passing import EVENT_ID, reader
 from guidevane.telemetry import names
+from guidevane.telemetry.service import served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,6 +93,7 @@ class Inference:
         self.metrics = metrics
         self.knobs = knobs or Knobs()
         self.patience = patience or Patience()
+        self._in_flight = dict.fromkeys(pipeline.ensemble.names, 0)
         self._identity = pipeline.vector.identity
         self._vector_bytes = pipeline.vector.width * 4
         self._read = reader(codec, "features", Features)
@@ -143,8 +145,16 @@ class Inference:
 
     async def _ask(self, member: str, matrix: NDArray[np.float32], wait_s: float) -> _Said:
         started_s = self.clock.monotonic_s()
-        heard = await self.guard.ask(member, matrix, wait_s)
+        self._on_the_way(member, len(matrix))
+        try:
+            heard = await self.guard.ask(member, matrix, wait_s)
+        finally:
+            self._on_the_way(member, -len(matrix))
         return self._said(member, heard, len(matrix), self.clock.monotonic_s() - started_s)
+
+    def _on_the_way(self, member: str, rows: int) -> None:
+        self._in_flight[member] += rows
+        self.metrics.gauge(names.MEMBER_IN_FLIGHT_ROWS, self._in_flight[member], member=member)
 
     def _said(self, member: str, heard: Heard, rows: int, took_s: float) -> _Said:
         took_us = int(took_s * 1e6)
@@ -162,6 +172,8 @@ class Inference:
             return _Said(np.full(rows, np.nan), "", "failed", took_us, reasons, to_blame)
         self.metrics.count(names.MEMBER_ROWS_TOTAL, rows, member=member, version=answer.version)
         self.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, answer.busy_s, member=member)
+        self.metrics.observe(names.HOP_DURATION_SECONDS, took_s - answer.busy_s, station=member)
+        served(self.metrics, member, rows, answer.busy_s)
         return _Said(answer.scores, answer.version, "ok", took_us, reasons, to_blame)
 
     def _result(
