@@ -88,21 +88,9 @@ def whole(report: dict) -> bool:
     return (report["lost"], report["conflicting"], report["duplicated"]) == (0, 0, 0)
 
 
-def test_the_hot_path_in_one_process_answers_every_event_once(tmp_path: Path):
-    with Demo(tmp_path, rooms="fused", rate=100, seconds=15) as demo:
-        report = demo.end()
-        assert report["events"] == report["decisions"] > 1000, demo.said()
-        assert whole(report), demo.said()
-        assert report["accuracy"] > 0.8
-        assert report["labels_joined"] == report["decisions"]
-        assert set(report["stages"]) == {"ingest", "preprocess", "inference", "postprocess"}
-        assert report["slo"]["within_ms"] == 250.0
-        assert demo.leftovers() == []
-
-
 def test_every_room_can_be_killed_while_events_flow(tmp_path: Path):
     # One after the other, each while the one before it is still being started again: the seven rooms, apart.
-    with Demo(tmp_path, rooms="apart", rate=60, seconds=60) as demo:
+    with Demo(tmp_path, rooms="apart", rate=60, seconds=45) as demo:
         endpoints = demo.endpoints()
         demo.wait_for_decisions(endpoints, "postprocess", 100)
         for room in ("ingest", "preprocess", "inference", "postprocess", "monitors", "controller", "admin"):
@@ -115,12 +103,16 @@ def test_every_room_can_be_killed_while_events_flow(tmp_path: Path):
         assert demo.leftovers() == []
 
 
-def test_the_fused_hot_path_can_be_killed_while_events_flow(tmp_path: Path):
-    with Demo(tmp_path, rooms="fused", rate=100, seconds=25) as demo:
+def test_the_hot_path_in_one_process_answers_every_event_once_though_it_is_killed(tmp_path: Path):
+    with Demo(tmp_path, rooms="fused", rate=100, seconds=20) as demo:
         endpoints = demo.endpoints()
         demo.wait_for_decisions(endpoints, "fused", 200)
         os.kill(endpoints["pids"]["fused"], signal.SIGKILL)
         report = demo.end()
-        assert report["events"] == report["decisions"], demo.said()
+        assert report["events"] == report["decisions"] > 1500, demo.said()
         assert whole(report), demo.said()
+        assert report["accuracy"] > 0.8
+        assert report["labels_joined"] == report["decisions"]
+        assert set(report["stages"]) == {"ingest", "preprocess", "inference", "postprocess"}
+        assert report["slo"]["within_ms"] == 250.0
         assert demo.leftovers() == []

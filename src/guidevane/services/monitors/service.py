@@ -38,7 +38,7 @@ class Pace:
 
     fetch: Fetch = field(default_factory=lambda: Fetch(wait_s=0.05, max_records=2048))
     poll_s: float = 0.25
-    snapshot_every_s: float = 5.0
+    snapshot_every_s: float = 15.0
     snapshot_share: float = 0.1
     session_s: float = 10.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))

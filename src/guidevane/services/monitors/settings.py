@@ -21,7 +21,7 @@ class MonitorsSettings(RoomSettings):
 
     label_ttl_s: Annotated[float, Field(gt=0)] = 86_400.0
     max_pending: Annotated[int, Field(ge=1)] = 100_000
-    snapshot_every_s: Annotated[float, Field(ge=0.1)] = 5.0
+    snapshot_every_s: Annotated[float, Field(ge=0.1)] = 15.0
 
     def folder(self, pipeline: str) -> Path:
         """Return where the room keeps its state."""
