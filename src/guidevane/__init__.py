@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from guidevane.monitors.quality import Quality
     from guidevane.pipeline import Pipeline
     from guidevane.reading import FirstOutcomes, read_effective
-    from guidevane.slo import Latency
+    from guidevane.slo import Degrade, Latency
 
 _HOMES = {
     "guidevane.decision": ("Isotonic", "Platt", "Threshold"),
@@ -57,7 +57,7 @@ _HOMES = {
     "guidevane.monitors.quality": ("Quality",),
     "guidevane.pipeline": ("Pipeline",),
     "guidevane.reading": ("FirstOutcomes", "read_effective"),
-    "guidevane.slo": ("Latency",),
+    "guidevane.slo": ("Degrade", "Latency"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -65,6 +65,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Clip",
     "ConceptDrift",
+    "Degrade",
     "DemographicParity",
     "Drift",
     "Embed",

@@ -75,7 +75,8 @@ class Member:
     must have answered before it counts as ready. After ``stuck_after_s`` on one call it counts as hung: its replica is
     replaced, and the event that caused it becomes a dead letter. ``beside`` names a member whose replicas this one
     shares, with the CPUs and GPUs that they reserve: a call costs as much as a small model, and so there is one for
-    both. They scale together, and what ends one ends the other.
+    both. They scale together, and what ends one ends the other. Under overload, who adds the least ``accuracy`` (any
+    score that grows with it) per millisecond is left out first; the slowest, where none is declared.
 
     >>> Member("wide", "models:/employment-wide@champion").tile
     64
@@ -93,6 +94,7 @@ class Member:
     warm_up: tuple[Annotated[int, Field(ge=1)], ...] = (1, 64)
     stuck_after_s: Annotated[float, Field(gt=0)] = 5.0
     beside: str | None = None
+    accuracy: Annotated[float, Field(gt=0)] | None = None
 
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of a model that no registry can hold, and of a GPU that nobody reserved."""
@@ -224,7 +226,8 @@ class Ensemble:
     comes after the event had to be decided: it is ignored (and counted). ``poison`` says what becomes of an event that
     breaks a member which is otherwise well (it raises, says NaN, hangs or dies): "dead_letter" sets it aside, for
     nobody knows what the others would have to make of it; "degrade" decides it by them. What breaks all is always set
-    aside; a member that breaks on everything is broken, and degrades decisions.
+    aside; a member that breaks on everything is broken, and degrades decisions. ``variant`` is a cheap stand-in for
+    all, asked alone where there is no time for a quorum (see ``Degrade``).
 
     >>> ensemble = Ensemble([Member("a", "models:/a@champion"), Member("b", "models:/b@champion")], quorum=2)
     >>> ensemble.join(np.array([[0.2, 0.2], [0.4, 0.4]]), np.array([[True, True], [True, False]])).round(6).tolist()
@@ -236,6 +239,12 @@ class Ensemble:
     quorum: Annotated[int, Field(ge=1)] = 1
     late: Literal["ignore"] = "ignore"
     poison: Literal["dead_letter", "degrade"] = "dead_letter"
+    variant: Member | None = None
+
+    @cached_property
+    def deployed(self) -> tuple[Member, ...]:
+        """All that must run: the members, in order, and the variant behind them."""
+        return (*self.members, *filter(None, [self.variant]))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -249,8 +258,8 @@ class Ensemble:
         >>> Ensemble([Member("a", "m:a", beside="b"), Member("b", "m:b"), Member("c", "m:c")]).deployments
         {'b': ('b', 'a'), 'c': ('c',)}
         """
-        hosts = [member.name for member in self.members if member.beside is None]
-        return {host: (host, *(m.name for m in self.members if m.beside == host)) for host in hosts}
+        hosts = [member.name for member in self.deployed if member.beside is None]
+        return {host: (host, *(m.name for m in self.deployed if m.beside == host)) for host in hosts}
 
     def join(self, scores: Scores, present: Present) -> Scores:
         """Return float64[n] of float64[m, n] scores and bool[m, n] presence; NaN where fewer than ``quorum`` answered.
@@ -273,11 +282,9 @@ class Ensemble:
         for index, name in enumerate(self.names):
             if name and name in self.names[:index]:
                 yield Mistake(f"members[{index}].name", f"'{name}' is there twice", "give each member its own name")
-        hosts = tuple(member.name for member in self.members if member.beside is None)
-        for index, member in enumerate(self.members):
-            if member.beside is not None and member.beside not in hosts:
-                told = "is itself beside another" if member.beside in self.names else "is no member"
-                yield Mistake(f"members[{index}].beside", f"'{member.beside}' {told}", nearest(member.beside, hosts))
+        yield from self._beside()
+        if self.variant is not None and self.variant.name in self.names:
+            yield Mistake("variant.name", f"'{self.variant.name}' is a member's", "give the variant its own name")
         if self.quorum > len(self.members):
             yield Mistake("quorum", f"is {self.quorum}, of {len(self.members)} members", f"1 to {len(self.members)}")
         weights = getattr(self.combine, "weights", None)
@@ -290,6 +297,14 @@ class Ensemble:
                     yield Mistake("combine.weights", f"says nothing of member '{name}'", "write 0 to leave it out")
         elif isinstance(weights, tuple) and len(weights) != len(self.members):
             yield Mistake("combine.weights", f"are {len(weights)} for {len(self.members)} members", "one a member")
+
+    def _beside(self) -> Iterator[Mistake]:
+        hosts = tuple(member.name for member in self.members if member.beside is None)
+        for index, member in enumerate(self.deployed):
+            if member.beside is not None and member.beside not in hosts:
+                told = "is itself beside another" if member.beside in self.names else "is no member"
+                path = f"members[{index}]" if index < len(self.members) else "variant"
+                yield Mistake(f"{path}.beside", f"'{member.beside}' {told}", nearest(member.beside, hosts))
 
 
 def _in_order(weights: Weights | None, members: int) -> tuple[float, ...]:

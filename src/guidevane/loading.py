@@ -77,12 +77,13 @@ def _models(pipeline: Pipeline) -> list[Mistake]:
         return []
     registry = Registry(pipeline.models)
     wrong = []
-    for index, member in enumerate(pipeline.ensemble.members):
+    for index, member in enumerate(pipeline.ensemble.deployed):
         if str(member.model).startswith("models:"):
             try:
                 registry.resolve(member.model)
             except GuidevaneError as absent:
-                wrong.append(Mistake(f"ensemble.members[{index}].model", str(absent)))
+                path = f"members[{index}]" if index < len(pipeline.ensemble.members) else "variant"
+                wrong.append(Mistake(f"ensemble.{path}.model", str(absent)))
     return wrong
 
 

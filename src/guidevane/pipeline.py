@@ -14,7 +14,7 @@ from guidevane.decision import Threshold
 from guidevane.ensemble import Ensemble
 from guidevane.event import Event
 from guidevane.features import KEY, TIME, Columns, FeatureSet, Window, columns_of
-from guidevane.slo import Latency
+from guidevane.slo import Degrade, Latency
 from guidevane.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
 from guidevane.word import Mistake, nearest, word
 
@@ -29,6 +29,7 @@ class Pipeline:
     ``features`` run in order over the columns of a micro-batch. ``models`` is the folder that
     ``models:/NAME@ALIAS`` is looked up in. ``partitions`` holds for every topic of the pipeline;
     numbers with many divisors (12, 24, 48, 60) leave the controller free to choose consumers.
+    ``degrade`` says what gives where the objective cannot be kept.
     ``delivery`` is ``effective``, or ``transactional``: outcomes, dead letters and offsets are then seen
     together or never by readers of committed records, at the price of some latency (``docs/decisions/0005``).
     """
@@ -39,6 +40,7 @@ class Pipeline:
     ensemble: Ensemble
     decision: Threshold = Threshold()
     slo: Latency = Latency()
+    degrade: Degrade = Degrade()
     monitors: Annotated[Sequence[Any], AfterValidator(tuple)] = ()
     models: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=1000)] = DEFAULT_PARTITIONS
@@ -76,13 +78,14 @@ class Pipeline:
         """Tell of names that do not meet: between event, features, members and monitors."""
         yield from self._features()
         encoders = tuple(self.vector.slices) if not list(self.vector.mistakes()) else ()
-        for index, member in enumerate(self.ensemble.members):
+        for index, member in enumerate(self.ensemble.deployed):
+            path = f"ensemble.members[{index}]" if index < len(self.ensemble.members) else "ensemble.variant"
             if encoders:
                 for wrong in member.mistakes_against(encoders):
-                    yield wrong.under(f"ensemble.members[{index}]")
+                    yield wrong.under(path)
             if member.model.startswith("models:") and self.models is None:
                 yield Mistake(
-                    f"ensemble.members[{index}].model", "looks a model up, but the pipeline has no models folder",
+                    f"{path}.model", "looks a model up, but the pipeline has no models folder",
                     "write models=Path(__file__).parent / 'models'",
                 )  # fmt: skip
         for index, monitor in enumerate(self.monitors):

@@ -1,4 +1,4 @@
-"""The objective: how late is late, and how often it may be."""
+"""The objective: how late is late, how often it may be, and what gives where it cannot be kept."""
 
 from __future__ import annotations
 
@@ -42,3 +42,25 @@ class Latency:
         """
         # Compared as counts: 1 - 0.99 is a hair above 0.01 in floats, and 1 of 100 must pass.
         return missed <= self.allowed * of + 1e-9
+
+
+@word
+class Degrade:
+    """What the inference room may leave out of an answer, so that the answer comes in time.
+
+    ``level`` is where it starts; the controller, or a person, sets another one while it runs (``level`` of room
+    ``inference`` on the control topic). At 0 nothing is left out: members are asked, and waited for until the deadline.
+    From 1 on, what has to wait for members is served by the time that it has left: by all members, by those that will
+    be in time (a quorum at least; the least accurate per millisecond goes first), by the ensemble's ``variant``, by the
+    decision's ``fallback``; and what can no longer be in time is shed before anything is computed. Each level above 1
+    leaves one member more out for everybody, down to the quorum, then all but the variant, then all.
+
+    ``group_bound`` is by how much the share of events that go without a model's answer may be greater in one protected
+    group than among all, and the same for degraded ones, 0 to 1: who would exceed it is served before others, or late.
+
+    >>> Degrade(level=1, group_bound=0.02)
+    Degrade(level=1, group_bound=0.02)
+    """
+
+    level: Annotated[int, Field(ge=0)] = 0
+    group_bound: Annotated[float, Field(ge=0, le=1)] = 0.05

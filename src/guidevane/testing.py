@@ -80,7 +80,7 @@ class LocalMembers:
     def __init__(self, pipeline: Pipeline) -> None:
         registry = Registry(pipeline.models) if pipeline.models is not None else None
         self._members: dict[str, tuple[Tiled, NDArray[np.intp]]] = {}
-        for member in pipeline.ensemble.members:
+        for member in pipeline.ensemble.deployed:
             stored = member.model.startswith("models:") and registry is not None
             source = registry.resolve(member.model) if stored and registry is not None else member.model
             predictor = load(source, device="cpu", autocast=member.autocast)

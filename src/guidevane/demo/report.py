@@ -17,11 +17,14 @@ HOT = ("ingest", "preprocess", "inference", "postprocess")
 def report(
     ledger: Ledger, watch: Watch, slo: Latency, *, seconds: float, rooms: str, facts: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what happened. ``late`` counts decisions beyond the objective; lost and dead events miss it as well."""
+    """Return what happened.
+
+    ``late`` counts decisions beyond the objective; events that were shed, lost or dead-lettered miss it as well.
+    """
     late = ledger.late(slo.within_ms)
     events = len(ledger.entries)
     accuracy = ledger.accuracy()
-    misses = late + ledger.lost + ledger.dead_letters
+    misses = late + ledger.shed(slo.within_ms) + ledger.lost + ledger.dead_letters
     return {
         "events": events,
         "decisions": ledger.decisions,

@@ -138,6 +138,11 @@ class Ledger:
         """Return how many were decided too late. What is lost or dead is counted as such, not here."""
         return int((self.latencies_ms() > within_ms).sum())
 
+    def shed(self, within_ms: float) -> int:
+        """Return how many were shed, but told so in time: they miss the objective, and are not counted as late."""
+        decided = (each for each in self.entries.values() if each.decided_us is not None and each.outcome == "shed")
+        return sum((each.decided_us or 0) - each.due_us <= within_ms * 1e3 for each in decided)
+
     def accuracy(self) -> float | None:
         """Return the share of decisions that the truth agrees with, 0-1."""
         right = [e.positive == bool(round(e.label)) for e in self.entries.values() if e.decided_us is not None]

@@ -51,6 +51,20 @@ EVENTS_TOTAL = _metric(
 DECISIONS_TOTAL = _metric(
     "counter", "decisions_total", "{decision}", "outcome", "Decisions by outcome: full, degraded, fallback, shed."
 )
+GROUP_DECISIONS_TOTAL = _metric(
+    "counter",
+    "group_decisions_total",
+    "{decision}",
+    "attribute value outcome",
+    "Decisions by outcome in each group of a protected attribute: who is degraded and shed how often.",
+)
+SPARED_TOTAL = _metric(
+    "counter",
+    "spared_total",
+    "{event}",
+    "attribute value",
+    "Events that were served before others, or late: so many of their group go without that no more may.",
+)
 DEAD_LETTERS_TOTAL = _metric("counter", "dead_letters_total", "{event}", "stage cause", "Dead letters by cause.")
 DUPLICATES_TOTAL = _metric("counter", "duplicates_total", "{event}", "", "Events dropped at ingest: id seen before.")
 SKIPPED_TOTAL = _metric(
@@ -133,6 +147,7 @@ DEAD_LETTER_SHARE = _metric(
 )
 STOPPED = _metric("gauge", "stopped", "1", "reason", "1 where the room has given up and a person must mend something.")
 MAX_BATCH = _metric("gauge", "max_batch", "{record}", "", "The largest batch allowed, as set now.")
+DEGRADE_LEVEL = _metric("gauge", "degrade_level", "1", "", "How far inference degrades, as set now; 0 is not at all.")
 CONTROL_EPOCH = _metric("gauge", "control_epoch", "1", "", "The epoch of the control event obeyed last.")
 
 # The ensemble.

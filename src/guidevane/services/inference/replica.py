@@ -57,9 +57,9 @@ def specs(pipeline: Pipeline) -> dict[str, list[MemberSpec]]:
 
 def _specs(pipeline: Pipeline) -> list[MemberSpec]:
     registry = Registry(pipeline.models) if pipeline.models is not None else None
-    reserved = {member.name: member.num_gpus for member in pipeline.ensemble.members}
+    reserved = {member.name: member.num_gpus for member in pipeline.ensemble.deployed}
     found = []
-    for member in pipeline.ensemble.members:
+    for member in pipeline.ensemble.deployed:
         model = member.model
         if model.startswith("models:"):
             if registry is None:

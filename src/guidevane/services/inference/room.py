@@ -11,7 +11,8 @@ import numpy as np
 from guidevane.errors import GuidevaneError
 from guidevane.runtime.room import patiently
 from guidevane.services.inference import lifeline
-from guidevane.services.inference.service import Inference, Knobs, Patience, inference_stage
+from guidevane.services.inference.service import Inference, Patience, inference_stage
+from guidevane.services.inference.triage import Knobs
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from guidevane.events import Control
     from guidevane.runtime.room import Room
     from guidevane.runtime.stage import Stage
+    from guidevane.services.inference.expecting import Expecting
     from guidevane.services.inference.members import Members
     from guidevane.services.inference.settings import InferenceSettings
 
-MAX_BATCH = "max_batch"
+# What control events for the room may set, see Knobs.
+MAX_BATCH, CALLS, LEVEL, BEHIND = "max_batch", "calls", "level", "behind_s"
 # The first calls open connections and fill caches on both sides; a few dozen later, calls take what they take.
 _WARM_UP_ROWS = (1, 16, 64) * 8
 
@@ -49,8 +52,8 @@ async def open_inference(
         room.metrics.count(names.RETRIES_TOTAL, stage=f"inference.{member}")
 
     members = deployment.ServedMembers(room.pipeline, retried)
-    knobs = Knobs(room.settings.max_batch)
-    await _warm_up(room, members)
+    settings = room.settings
+    knobs = Knobs(settings.max_batch, level=room.pipeline.degrade.level if settings.degrade else 0)
     inference = Inference(
         room.pipeline,
         members,
@@ -61,25 +64,36 @@ async def open_inference(
         patience=Patience(late_s=room.settings.member_timeout_s),
         judge=judge.RayJudge(room.pipeline),
     )
+    await _warm_up(room, members, inference.expecting)
 
     def obey(said: Control) -> None:
-        if MAX_BATCH in said["settings"]:
-            knobs.max_batch = max(1, int(said["settings"][MAX_BATCH]))
-            room.metrics.gauge(names.MAX_BATCH, knobs.max_batch)
+        told = said["settings"]
+        knobs.max_batch = max(1, int(told.get(MAX_BATCH, knobs.max_batch)))
+        knobs.calls = max(1, int(told.get(CALLS, knobs.calls)))
+        knobs.behind_s = max(0.0, told.get(BEHIND, knobs.behind_s))
+        if settings.degrade:
+            knobs.level = max(0, int(told.get(LEVEL, knobs.level)))
+        show()
 
-    room.metrics.gauge(names.MAX_BATCH, knobs.max_batch)
+    def show() -> None:
+        room.metrics.gauge(names.MAX_BATCH, knobs.max_batch)
+        room.metrics.gauge(names.DEGRADE_LEVEL, knobs.level)
+
+    show()
     beside = lifeline.hold(address, members, room.pipeline.ensemble.names, room.pipeline.vector.width, room.stop)
     return inference_stage(inference), obey, beside
 
 
-async def _warm_up(room: Room[InferenceSettings], members: Members) -> None:
-    """Open the data plane to every member before the first event does."""
-    names_ = room.pipeline.ensemble.names
+async def _warm_up(room: Room[InferenceSettings], members: Members, expecting: Expecting) -> None:
+    """Open the data plane to every member before the first event does; take note of how long they computed."""
+    names_ = [member.name for member in room.pipeline.ensemble.deployed]
     try:
         async with asyncio.timeout(30):
             for rows in _WARM_UP_ROWS:
                 nothing = np.zeros((rows, room.pipeline.vector.width), dtype=np.float32)
-                await asyncio.gather(*(members.ask(name, nothing) for name in names_))
+                answers = await asyncio.gather(*(members.ask(name, nothing) for name in names_))
+                for name, answer in zip(names_, answers, strict=True):
+                    expecting.computed(name, rows, answer.busy_s)
     except (TimeoutError, GuidevaneError) as cold:
         # A member that fails on zeros may do well on events; its failures are counted there.
         room.health.ready(False, f"a member did not warm up: {cold}")

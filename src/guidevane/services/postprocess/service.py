@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +66,9 @@ class Postprocess:
         outcomes = [p["outcome"] for p in predictions]
         for outcome in set(outcomes):
             self.metrics.count(names.DECISIONS_TOTAL, outcomes.count(outcome), outcome=outcome)
+        groups = Counter((*group, p["outcome"]) for p in predictions for group in p["protected"].items())
+        for (attribute, value, outcome), n in groups.items():
+            self.metrics.count(names.GROUP_DECISIONS_TOTAL, n, attribute=attribute, value=value, outcome=outcome)
         now_us = self.clock.now_us()
         if late := sum(p["deadline_us"] < now_us for p in predictions):
             self.metrics.count(names.LATE_TOTAL, late)

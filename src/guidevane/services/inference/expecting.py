@@ -1,0 +1,177 @@
+"""How long members will take, learned from how long they took."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from guidevane.control.ladder import Timed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.ensemble import Ensemble
+
+_FORGETS = 0.97
+_SPREADS = 2.0
+# Who was not asked for so long is believed to be twice as quick: without that, one bad moment would be for ever.
+_HALVES_S = 2.0
+_MOST = 64
+
+
+@dataclass(slots=True)
+class Line:
+    """A line through what was seen lately: least squares with exponential forgetting, neither end below zero.
+
+    >>> line = Line()
+    >>> for x in (1.0, 2.0, 4.0) * 20:
+    ...     line.learn(x, 0.01 + 0.005 * x)
+    >>> round(line.mean(8.0), 3)
+    0.05
+    """
+
+    weight: float = 0.0
+    x: float = 0.0
+    y: float = 0.0
+    xx: float = 0.0
+    xy: float = 0.0
+    off: float = 0.0
+
+    def learn(self, x: float, y: float) -> None:
+        """Take in that ``x`` took ``y`` seconds."""
+        if self.weight:
+            self.off = _FORGETS * self.off + (1 - _FORGETS) * (y - self.mean(x)) ** 2
+        kept = _FORGETS * self.weight
+        self.weight = kept + 1.0
+        step = 1.0 / self.weight
+        dx = x - self.x
+        self.x += step * dx
+        # West's update: covariances as they stand about the new means, without large sums that cancel.
+        self.xx = (1 - step) * (self.xx + step * dx * dx)
+        self.xy = (1 - step) * (self.xy + step * dx * (y - self.y))
+        self.y += step * (y - self.y)
+
+    def mean(self, x: float) -> float:
+        """Return the line's height at ``x``, seconds; 0 where nothing is known."""
+        return max(self.y + self.slope * (x - self.x), 0.0)
+
+    @property
+    def slope(self) -> float:
+        """Return how much one more takes: nothing takes less for more, and nothing less than no time."""
+        slope = self.xy / self.xx if self.tilted else 0.0
+        return min(max(slope, 0.0), self.y / self.x if self.x else 0.0)
+
+    @property
+    def tilted(self) -> bool:
+        """Tell whether enough different was seen to know a slope."""
+        return self.xx > 1e-6 * self.x * self.x
+
+    def at(self, x: float) -> float:
+        """Return what to reckon with at ``x``: two standard deviations above the line."""
+        return self.mean(x) + _SPREADS * math.sqrt(self.off)
+
+
+@dataclass(slots=True)
+class _Host:
+    """One deployment: how long calls waited there by the work that was ahead of them, and what is ahead now."""
+
+    wait: Line = field(default_factory=Line)
+    ahead_s: float = 0.0
+    heard_s: float = 0.0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One batch on its way: what was ahead of it at each host, and what it adds there itself, seconds of computing."""
+
+    sent_s: float
+    ahead_s: Mapping[str, float]
+    own_s: Mapping[str, float]
+
+
+class Expecting:
+    """What one room knows of its members' times. Times are the caller's, monotonic seconds."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        self._host_of = {name: host for host, names in ensemble.deployments.items() for name in names}
+        self._accuracy = {each.name: each.accuracy or 1.0 for each in ensemble.deployed}
+        self._busy = {name: Line() for name in self._host_of}
+        self._hosts = {host: _Host() for host in ensemble.deployments}
+
+    def computed(self, name: str, rows: int, busy_s: float) -> None:
+        """Learn how long a member computed on so many rows."""
+        self._busy[name].learn(rows, busy_s)
+
+    def timed(self, name: str, rows: int) -> Timed:
+        """Return what asking a member about ``rows`` would take of its host."""
+        return Timed(name, self._host_of[name], self._busy[name].at(rows), self._accuracy[name])
+
+    def waits_s(self, now_s: float) -> dict[str, float]:
+        """Return how long a call that is sent now would wait at each host, travelling included."""
+        return {name: self._wait_s(host, now_s) for name, host in self._hosts.items()}
+
+    def open(self, names: Sequence[str], rows: int) -> bool:
+        """Tell whether one more call would keep these busy, and not just wait there.
+
+        Work ahead of a call delays it by its share: one part in as many as there are replicas. So many calls, and as
+        many more as are travelling meanwhile, keep them busy (Little's law); one more stands ready. What waits here
+        instead can still be put off, joined to others, or go without.
+        """
+        for host, own_s in self._own_s(names, rows).items():
+            here = self._hosts[host]
+            # One replica, until something else was seen: two calls at once will tell.
+            replicas = 1.0 / max(here.wait.slope, 1.0 / _MOST) if here.wait.tilted else 1.0
+            travelling = here.wait.mean(0.0) / own_s if own_s else 1.0
+            if here.calls >= min(1 + max(round(replicas * (1.0 + travelling)), 1), _MOST):
+                return False
+        return True
+
+    def send(self, names: Sequence[str], rows: int, now_s: float) -> Call:
+        """Note that these are asked now; hand what is returned to ``back`` in any case."""
+        own_s = self._own_s(names, rows)
+        ahead_s = {host: self._hosts[host].ahead_s for host in own_s}
+        for host, busy_s in own_s.items():
+            self._hosts[host].ahead_s += busy_s
+            self._hosts[host].calls += 1
+        return Call(now_s, ahead_s, own_s)
+
+    def back(self, call: Call) -> None:
+        """Note that a call is over, whatever came of it."""
+        for host, own_s in call.own_s.items():
+            here = self._hosts[host]
+            here.calls -= 1
+            # Sums of floats that cancel: with nothing under way, nothing is ahead.
+            here.ahead_s = max(here.ahead_s - own_s, 0.0) if here.calls else 0.0
+
+    def learn(self, call: Call, rows: int, answers: Mapping[str, tuple[float, float] | None], now_s: float) -> None:
+        """Learn from a batch: for each member how long the call took and computed, or ``None`` where it gave nothing.
+
+        Who has not answered took as long at least: that is learned where less was expected.
+        """
+        for host, own_s in call.own_s.items():
+            there = {name: each for name, each in answers.items() if self._host_of[name] == host}
+            came = {name: each for name, each in there.items() if each is not None}
+            for name, (_, busy_s) in came.items():
+                self.computed(name, rows, busy_s)
+            if came:
+                waited_s = max(took for took, _ in came.values()) - sum(busy for _, busy in came.values())
+            else:
+                waited_s = now_s - call.sent_s - own_s
+                if waited_s <= self._hosts[host].wait.mean(call.ahead_s[host]):
+                    continue
+            self._hosts[host].wait.learn(call.ahead_s[host], max(waited_s, 0.0))
+            self._hosts[host].heard_s = now_s
+
+    def _own_s(self, names: Sequence[str], rows: int) -> dict[str, float]:
+        own_s: dict[str, float] = {}
+        for name in names:
+            host = self._host_of[name]
+            own_s[host] = own_s.get(host, 0.0) + self._busy[name].mean(rows)
+        return own_s
+
+    @staticmethod
+    def _wait_s(host: _Host, now_s: float) -> float:
+        idle_s = now_s - host.heard_s if host.ahead_s == 0.0 else 0.0
+        return host.wait.at(host.ahead_s) * math.exp2(-max(idle_s, 0.0) / _HALVES_S)

@@ -1,0 +1,202 @@
+"""Who is asked next, about what, and who is not: decided over everything that waits, by the time that each has left.
+
+Batches are formed as Nexus does it (Shen et al., SOSP 2019, section 6.3, early drop): those with the least time left
+first, but none that would be late in the batch in question. Who has waited and cannot be in time alone in a batch any
+more gives way: to the rule, or shed. Who did not have to wait takes nobody's time, and is served however late it is.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from guidevane.control.ladder import Choice, Step, reserved, steps
+from guidevane.services.inference.shares import Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guidevane.pipeline import Pipeline
+    from guidevane.services.inference.expecting import Expecting
+
+BY_SLACK: Final = 1
+"""The level from which events are served by the time that they have left."""
+_WITHOUT: Final = frozenset({"rule", "shed"})
+
+
+@dataclass(slots=True)
+class Knobs:
+    """What the controller may change while the room runs.
+
+    ``calls`` is how many batches may be under way at once whatever the members seem to be able to, at level 0;
+    ``level`` how far to degrade (:class:`guidevane.Degrade`),
+    ``behind_s`` how long an answer is on its way after its members have answered.
+    """
+
+    max_batch: int = 256
+    calls: int = 4
+    level: int = 0
+    behind_s: float = 0.02
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One event that waits for its members.
+
+    ``waited`` says that it found none free; ``spared``, that as many of its group go without as may.
+    """
+
+    deadline_us: int
+    protected: Mapping[str, str]
+    waited: bool
+    spared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Places in what waits: who is asked next and how, and who is answered without being asked."""
+
+    batch: Sequence[int] = ()
+    choice: Choice = field(default_factory=lambda: Choice("full"))
+    rule: Sequence[int] = ()
+    shed: Sequence[int] = ()
+
+
+class Triage:
+    """Decides over what waits, each time that a batch could leave. Time arrives with the question."""
+
+    def __init__(self, pipeline: Pipeline, expecting: Expecting, knobs: Knobs) -> None:
+        self.ensemble = pipeline.ensemble
+        self.expecting = expecting
+        self.knobs = knobs
+        self.without = Shares(pipeline.degrade.group_bound)
+        self.degraded = Shares(pipeline.degrade.group_bound)
+        # Without a label of its own, "fallback" would be a model's negative answer that no model gave.
+        self._rule = pipeline.decision.fallback is not None
+
+    def free(self, under_way: int) -> bool:
+        """Tell whether another batch may leave at level 0, with so many under way."""
+        return under_way < self.knobs.calls or self.expecting.open(self.ensemble.names, self.knobs.max_batch)
+
+    def __call__(self, waiting: Sequence[Waiting], now_us: int, now_s: float, *, under_way: int) -> Picked:
+        """Return who is asked next, if anybody, and who need not wait any longer."""
+        if self.knobs.level < BY_SLACK:
+            return Picked(range(min(len(waiting), self.knobs.max_batch)) if self.free(under_way) else ())
+        waits_s = self.expecting.waits_s(now_s)
+        slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
+        rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))
+        batch, choice = self._batch(waiting, slack_s, left, waits_s)
+        return Picked(batch, choice, rule, shed)
+
+    def ladder(self, rows: int, waits_s: Mapping[str, float]) -> list[Step]:
+        """Return what an event of a batch of ``rows`` may get, by the time that it needs."""
+        ensemble, level = self.ensemble, self.knobs.level - BY_SLACK
+        members = [self.expecting.timed(name, rows) for name in ensemble.names]
+        variant = None if ensemble.variant is None else self.expecting.timed(ensemble.variant.name, rows)
+        spare = len(members) - ensemble.quorum
+        if level <= spare:
+            kept = reserved(members, quorum=ensemble.quorum, leave_out=level)
+        else:
+            kept = ()
+            variant = variant if level == spare + 1 else None
+        return steps(kept, waits_s, quorum=ensemble.quorum, most=len(members), variant=variant, rule=self._rule)
+
+    def _give_way(
+        self, waiting: Sequence[Waiting], slack_s: Sequence[float], ladder: Sequence[Step]
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Return who gets the rule, who is shed, and who is left, by the time left; note the first two."""
+        asked = [step for step in ladder if step.choice.rung not in _WITHOUT]
+        quickest_s = asked[-1].needs_s if asked else math.inf
+        rule: list[int] = []
+        shed: list[int] = []
+        left: list[int] = []
+        for place in sorted(range(len(waiting)), key=slack_s.__getitem__):
+            each = waiting[place]
+            if slack_s[place] >= quickest_s or each.spared or (asked and not each.waited):
+                left.append(place)
+            elif asked and not self.without.may(each.protected):
+                each.spared = True
+                left.append(place)
+            else:
+                (rule if self._rule and slack_s[place] >= 0 else shed).append(place)
+                self.without.note([each.protected], without=True)
+                self.degraded.note([each.protected], without=True)
+        return rule, shed, left
+
+    def _batch(
+        self, waiting: Sequence[Waiting], slack_s: Sequence[float], left: Sequence[int], waits_s: Mapping[str, float]
+    ) -> tuple[list[int], Choice]:
+        """Return the next batch, all of one choice, and note it."""
+        while left and (ladder := self._widest(waiting, slack_s, left, waits_s)) is not None:
+            rows, steps_ = ladder
+            open_ = {id(step.choice): self.expecting.open(step.choice.members, rows) for step in steps_}
+            choices = {
+                place: choice if choice is not None and open_[id(choice)] else None
+                for place in left
+                for choice in (self._choice(waiting[place], slack_s[place], steps_),)
+            }
+            # Whoever is spared goes first; the sort is stable, so that the others stay by the time that they have left.
+            order = sorted(
+                (place for place in left if choices[place] is not None), key=lambda place: not waiting[place].spared
+            )
+            choice = choices[order[0]] if order else None
+            if choice is None:
+                # Whom they would ask has enough to do: they wait here, where they can still be put off.
+                break
+            # Who is spared may be late, and must not make others so: they go in batches of their own.
+            spared = waiting[order[0]].spared
+            batch = [place for place in order if choices[place] is choice and waiting[place].spared is spared][:rows]
+            if batch := self._noted(waiting, batch, choice):
+                return batch, choice
+            # Their groups have had their share of degraded answers: now they are another choice's.
+        return [], Choice("full")
+
+    def _widest(
+        self, waiting: Sequence[Waiting], slack_s: Sequence[float], left: Sequence[int], waits_s: Mapping[str, float]
+    ) -> tuple[int, list[Step]] | None:
+        """Return the size of batch in which the most are in time, and its ladder; ``None`` where nobody would be."""
+        heedless = sum(waiting[place].spared or not waiting[place].waited for place in left)
+        hurried_s = sorted(slack_s[place] for place in left if waiting[place].waited and not waiting[place].spared)
+        best: tuple[int, int, list[Step]] | None = None
+        rows = min(len(left), self.knobs.max_batch)
+        while rows:
+            ladder = [step for step in self.ladder(rows, waits_s) if step.choice.rung not in _WITHOUT]
+            if not ladder:
+                return None
+            served = min(rows, heedless + len(hurried_s) - bisect_left(hurried_s, ladder[-1].needs_s))
+            if served and (best is None or served > best[0]):
+                best = served, rows, ladder
+            if served == rows:
+                break
+            # The next power of two below.
+            rows = 1 << (rows - 1).bit_length() >> 1 if rows > 1 else 0
+        return None if best is None else best[1:]
+
+    def _choice(self, each: Waiting, slack_s: float, ladder: Sequence[Step]) -> Choice | None:
+        """Return what one event would get in a batch with this ladder; ``None`` where it would be late."""
+        if not each.spared:
+            for step in ladder:
+                if slack_s >= step.needs_s:
+                    return step.choice
+            if each.waited:
+                return None
+        return ladder[0].choice if ladder else None
+
+    def _noted(self, waiting: Sequence[Waiting], batch: Sequence[int], choice: Choice) -> list[int]:
+        """Count a batch; return who may have this choice. Who may not is spared from now on."""
+        if choice.rung == "full":
+            self.degraded.note([waiting[place].protected for place in batch], without=False)
+            kept = list(batch)
+        else:
+            kept = []
+            for place in batch:
+                each = waiting[place]
+                if each.spared or self.degraded.may(each.protected):
+                    self.degraded.note([each.protected], without=True)
+                    kept.append(place)
+                else:
+                    each.spared = True
+        self.without.note([waiting[place].protected for place in kept], without=False)
+        return kept

@@ -1,0 +1,202 @@
+"""Given what is known of members' times and of groups' shares, then who is asked and who goes without is so decided."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.services.overload import PIPELINE
+
+from guidevane.control.ladder import Choice, Member, Timed, choose, steps
+from guidevane.services.inference.dispatch import Dispatch
+from guidevane.services.inference.expecting import Call, Expecting, Line
+from guidevane.services.inference.shares import Shares
+from guidevane.services.inference.triage import Knobs, Triage, Waiting
+from guidevane.testing import ManualClock
+
+TIMES = st.floats(0.001, 1.0)
+
+
+@given(
+    st.lists(st.tuples(TIMES, TIMES, st.floats(0.1, 1.0)), min_size=1, max_size=5, unique_by=lambda each: each[0]),
+    st.integers(1, 5), st.floats(-0.5, 2.5), st.booleans(),
+)  # fmt: skip
+def test_given_a_host_for_each_member_then_the_steps_say_what_is_chosen_event_by_event(
+    members: list[tuple[float, float, float]], quorum: int, slack_s: float, rule: bool
+) -> None:
+    quorum = min(quorum, len(members))
+    waits_s = {str(index): wait_s for index, (wait_s, _, _) in enumerate(members)}
+    timed = [Timed(str(i), str(i), busy_s, accuracy) for i, (_, busy_s, accuracy) in enumerate(members)]
+    plain = [Member(each.name, each.accuracy, waits_s[each.host] + each.busy_s) for each in timed]
+
+    ladder = steps(timed, waits_s, quorum=quorum, rule=rule)
+    chosen = next(step.choice for step in ladder if slack_s >= step.needs_s)
+
+    assert chosen == choose(slack_s, plain, quorum=quorum, rule_s=0.0 if rule else None)
+    assert all(a.needs_s > b.needs_s for a, b in itertools.pairwise(ladder))
+
+
+def test_given_members_that_share_a_host_then_the_one_that_adds_least_per_second_goes_first() -> None:
+    together = [Timed("wide", "h", 0.01, 0.7), Timed("deep", "h", 0.08, 0.75), Timed("trees", "h", 0.02, 0.8)]
+
+    ladder = steps(together, {"h": 0.005}, quorum=1)
+
+    assert [step.choice.members for step in ladder] == [("wide", "deep", "trees"), ("wide", "trees"), ("wide",), ()]
+    assert [round(step.needs_s, 3) for step in ladder[:3]] == [0.115, 0.035, 0.015]
+
+
+GROUPS = st.fixed_dictionaries({"sex": st.sampled_from("fm"), "race": st.sampled_from("abc")})
+
+
+@given(st.lists(st.tuples(GROUPS, st.booleans()), max_size=300), st.floats(0.0, 0.3))
+def test_given_any_events_that_someone_would_shed_then_no_group_is_shed_beyond_the_bound(
+    wanted: list[tuple[dict[str, str], bool]], bound: float
+) -> None:
+    shares = Shares(bound)
+
+    for protected, would_shed in wanted:
+        without = would_shed and shares.may(protected)
+        shares.note([protected], without=without)
+        if without:
+            assert all(shares.of(*each) <= shares.overall + bound + 1e-9 for each in protected.items())
+
+
+@given(st.floats(0.0, 0.1), st.floats(0.0, 0.01), st.lists(st.integers(1, 512), min_size=2, max_size=60))
+def test_given_times_on_a_line_then_the_line_is_found_and_never_falls(
+    base_s: float, per_row_s: float, sizes: list[int]
+) -> None:
+    line = Line()
+    for rows in sizes:
+        line.learn(rows, base_s + per_row_s * rows)
+
+    assert line.mean(max(sizes)) == pytest.approx(base_s + per_row_s * max(sizes), rel=0.02, abs=1e-9)
+    assert line.mean(600) >= line.mean(1) - 1e-12
+
+
+def asked(expecting: Expecting, rows: int, took_s: float, busy_s: float, at_s: float = 0.0) -> None:
+    call = expecting.send(["quick", "deep"], rows, at_s)
+    expecting.back(call)
+    expecting.learn(call, rows, {"quick": (0.01, 0.005), "deep": (took_s, busy_s)}, at_s + took_s)
+
+
+def test_given_a_member_that_was_slow_once_and_is_not_asked_then_it_is_believed_to_be_quicker_by_and_by() -> None:
+    expecting = Expecting(PIPELINE.ensemble)
+    for _ in range(20):
+        asked(expecting, 8, took_s=1.0, busy_s=0.02)
+
+    at_once, later = (expecting.waits_s(now_s)["deep"] for now_s in (1.0, 9.0))
+
+    assert at_once > 0.9
+    assert later < 0.1
+
+
+def test_given_calls_that_queue_then_one_stands_ready_and_no_more() -> None:
+    expecting = Expecting(PIPELINE.ensemble)
+    asked(expecting, 8, took_s=0.02, busy_s=0.02)
+
+    sent = []
+    while expecting.open(["deep"], 8):
+        sent.append(expecting.send(["deep"], 8, 1.0))
+    expecting.back(sent[0])
+
+    assert len(sent) == 2
+    assert expecting.open(["deep"], 8)
+
+
+def waiting(*slack_s: float, waited: bool = True) -> list[Waiting]:
+    return [Waiting(round((each + 0.02) * 1e6), {}, waited, False) for each in slack_s]
+
+
+def triage(level: int = 1, max_batch: int = 8) -> Triage:
+    expecting = Expecting(PIPELINE.ensemble)
+    for rows in (1, 2, 4, 8) * 10:
+        asked(expecting, rows, took_s=0.02 + 0.01 * rows, busy_s=0.02 + 0.01 * rows)
+    return Triage(PIPELINE, expecting, Knobs(max_batch=max_batch, level=level))
+
+
+def test_given_some_that_would_be_late_in_a_large_batch_then_the_batch_is_that_in_which_the_most_are_in_time() -> None:
+    # Eight rows take 0.1 s, four take 0.06 s.
+    picked = triage()(waiting(*[0.07] * 5, *[0.2] * 2), 0, 1.0, under_way=0)
+
+    assert (list(picked.batch), picked.choice.rung, list(picked.shed)) == ([0, 1, 2, 3], "full", [])
+
+
+def test_given_some_without_time_then_those_that_waited_are_shed_and_those_that_did_not_are_asked() -> None:
+    late, in_time = waiting(-0.5, 0.01), waiting(0.5)
+
+    shed = triage()(late + in_time, 0, 1.0, under_way=0)
+    spared = triage()(waiting(-0.5, waited=False), 0, 1.0, under_way=0)
+
+    assert (sorted(shed.shed), list(shed.batch)) == ([0, 1], [2])
+    assert (list(spared.shed), list(spared.batch)) == ([], [0])
+
+
+class Answers:
+    """Doubles numbers; fails on the row that it is told to fail on."""
+
+    def __init__(self, fails: int | None = None) -> None:
+        self.fails = fails
+        self.batches: list[int] = []
+        self.go = asyncio.Event()
+
+    async def asked(self, items: Sequence[Waiting], choice: Choice, call: Call) -> list[int]:
+        self.batches.append(len(items))
+        await self.go.wait()
+        if any(each.deadline_us == self.fails for each in items):
+            raise ValueError(self.fails)
+        return [2 * each.deadline_us for each in items]
+
+    def unasked(self, item: Waiting, choice: Choice) -> int:
+        raise AssertionError("nobody is shed at level 0")
+
+
+def numbers(start: int, stop: int) -> list[Waiting]:
+    return [Waiting(each, {}, False, False) for each in range(start, stop)]
+
+
+def dispatch(answers: Answers) -> Dispatch[Waiting, int]:
+    pick = Triage(PIPELINE, Expecting(PIPELINE.ensemble), Knobs(max_batch=100, calls=1))
+    while pick.free(pick.knobs.calls):
+        # As many as the members can take are under way already.
+        pick.expecting.send(PIPELINE.ensemble.names, 1, 0.0)
+    return Dispatch(answers, pick, ManualClock())
+
+
+async def test_given_flights_that_wait_for_a_call_then_they_go_together_and_each_gets_its_own_answers() -> None:
+    answers = Answers()
+    room = dispatch(answers)
+    flights = [asyncio.create_task(room.answer(numbers(10 * n, 10 * n + n + 1))) for n in range(5)]
+    await asyncio.sleep(0)
+    answers.go.set()
+
+    assert [await each for each in flights] == [[2 * (10 * n + i) for i in range(n + 1)] for n in range(5)]
+    assert answers.batches == [1, 2 + 3 + 4 + 5]
+
+
+async def test_given_a_bug_in_one_flight_then_no_other_flight_fails() -> None:
+    answers = Answers(fails=21)
+    room = dispatch(answers)
+    flights = [asyncio.create_task(room.answer(numbers(10 * n, 10 * n + 3))) for n in range(4)]
+    await asyncio.sleep(0)
+    answers.go.set()
+
+    found = await asyncio.gather(*flights, return_exceptions=True)
+
+    assert [isinstance(each, ValueError) for each in found] == [False, False, True, False]
+
+
+async def test_given_flights_that_are_given_up_then_nobody_is_asked_for_them() -> None:
+    answers = Answers()
+    room = dispatch(answers)
+    flights = [asyncio.create_task(room.answer(numbers(10 * n, 10 * n + 3))) for n in range(3)]
+    await asyncio.sleep(0)
+    flights[1].cancel()
+    await asyncio.sleep(0)
+    answers.go.set()
+
+    assert await flights[2] == [40, 42, 44]
+    assert answers.batches == [3, 3]
