@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _DEATHS = 2
-# Who has computed for this many times as long as it usually does is not slow.
+# Who is silent for this many times as long as an answer usually takes is not slow.
 _UNUSUAL = 4.0
 _FADES = 0.9
 # How long the innocents of a judged batch wait for the member to come back.
@@ -63,7 +63,8 @@ class _Watch:
     """What is known of one member.
 
     ``calls`` are those in flight by number; each is set when it is answered, or given up as slow. ``usual_s`` is the
-    longest that a call computed lately, ``answered_s`` when the last one was answered.
+    longest that an answer took lately, way and queue included: on a busy machine they take longer than a small model.
+    ``answered_s`` is when the last one came.
     """
 
     numbers: int = 0
@@ -74,11 +75,11 @@ class _Watch:
     answered_s: float = 0.0
     recovering: asyncio.Task[None] | None = None
 
-    def answer(self, number: int, now_s: float, busy_s: float = 0.0) -> None:
+    def answer(self, number: int, now_s: float, took_s: float = 0.0) -> None:
         self.here.set()
         self.calls[number].set()
         self.answered_s = now_s
-        self.usual_s = max(busy_s, _FADES * self.usual_s)
+        self.usual_s = max(took_s, _FADES * self.usual_s)
 
 
 class Guard:
@@ -109,12 +110,14 @@ class Guard:
             return Heard(missing="skipped")
         number = watch.numbers = watch.numbers + 1
         watch.calls[number] = asyncio.Event()
+        asked_s = self.clock.monotonic_s()
         try:
             answer = await self._answer(member, matrix, number, wait_s)
             if answer is None:
                 watch.calls[number].set()
                 return Heard(missing="late")
-            watch.answer(number, self.clock.monotonic_s(), answer.busy_s)
+            now_s = self.clock.monotonic_s()
+            watch.answer(number, now_s, now_s - asked_s)
         except MemberFailed as failed:
             watch.answer(number, self.clock.monotonic_s())
             return await self._isolated(member, matrix, failed)
