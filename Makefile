@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made
 UV_VERSION := 0.13.9
-RATE ?= 100
+RATE ?=
 SECONDS ?= 60
 ROOMS ?= fused
 REPORT ?= reports/demo.json
@@ -35,8 +35,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: $(STAMP) ## real census records from Kafka to decisions, for a minute (RATE, SECONDS, ROOMS, REPORT)
-	$(BIN)/guidevane demo employment --rate $(RATE) --seconds $(SECONDS) --rooms $(ROOMS) --report $(REPORT)
+demo: $(STAMP) ## real census records from Kafka to decisions, for a minute: 100/s, then 300/s (RATE: steady; SECONDS, ROOMS, REPORT, FIXED=1)
+	$(BIN)/guidevane demo employment $(if $(RATE),--rate $(RATE)) $(if $(FIXED),--fixed) --seconds $(SECONDS) --rooms $(ROOMS) --report $(REPORT)
 
 test: $(STAMP) ## every test, with the real Kafka and the real Ray
 	CI=$(CI) $(BIN)/python -m pytest -q

@@ -97,8 +97,9 @@ def _all_fields() -> set[str]:
 ROOM_SETTINGS: frozenset[str] = frozenset(
     {
         "http_host", "http_port", "http_token", "admin_host", "admin_port", "admin_token", "dedupe_window",
-        "pseudonym_key", "pseudonym_key_file", "max_batch", "member_timeout_s", "ray_dashboard",
-        "snapshot_every_s", "interval_s", "min_replicas", "max_replicas", "label_ttl_s", "max_pending",
+        "pseudonym_key", "pseudonym_key_file", "max_batch", "degrade", "member_timeout_s", "ray_dashboard",
+        "snapshot_every_s", "interval_s", "min_replicas", "max_replicas", "replica_cpus", "startup_s",
+        "usd_per_cpu_hour", "usd_per_gpu_hour", "profile", "label_ttl_s", "max_pending",
     }
 )  # fmt: skip
 """Settings of single rooms, so that one environment can serve all of them; a test holds it current."""

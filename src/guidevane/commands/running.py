@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from guidevane.local.platform import Platform, Rooms
     from guidevane.pipeline import Mode
 
+_RATE = 100.0
 RoomsOption = Annotated[
     str, typer.Option("--rooms", help="fused: the hot path in one process; apart: each room in its own.")
 ]
@@ -82,8 +83,21 @@ def down(*, state_dir: StateDir = STATE_DIR) -> None:
 def demo(
     pipeline: Annotated[str, typer.Argument(help="The bare name of an example.")] = "employment",
     *,
-    rate: Annotated[float, typer.Option(min=0.1, help="Events per second, Poisson, sent when due.")] = 100.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Events per second, Poisson, sent when due, all the time. Default: 100, and 300 from halfway on.",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="For how long.")] = 60.0,
+    triple: Annotated[
+        bool | None,
+        typer.Option("--triple/--steady", help="Whether the rate triples halfway. Default: unless --rate is given."),
+    ] = None,
+    fixed: Annotated[
+        bool, typer.Option("--fixed", help="Without the controller: settings stay as they begin.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
     rooms: RoomsOption = "fused",
     delivery: DeliveryOption = None,
@@ -106,14 +120,26 @@ def demo(
     started_s = SystemClock().monotonic_s()
     console = Console(stderr=True)
     mode = delivery_named(delivery)
-    wanted = Demo(pipeline=pipeline, rate_per_s=rate, seconds=seconds, seed=seed)
+    wanted = Demo(
+        pipeline=pipeline,
+        rate_per_s=_RATE if rate is None else rate,
+        seconds=seconds,
+        seed=seed,
+        triples=rate is None if triple is None else triple,
+        steered=not fixed,
+    )
     made: dict[str, Any] = {}
     folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
 
     async def work() -> None:
         with Bars(console) as bars:
             async with Platform(
-                pipeline, state_dir=folder, rooms=rooms_named(rooms), delivery=mode, progress=bars.tell
+                pipeline,
+                state_dir=folder,
+                rooms=rooms_named(rooms),
+                without=["controller"] if fixed else [],
+                delivery=mode,
+                progress=bars.tell,
             ) as platform:
                 bars.stop()
                 _announce(platform, console)

@@ -1,4 +1,4 @@
-"""What was seen of a pipeline at one moment: the only thing, besides its memory, that a policy knows.
+"""What the controller room saw of a pipeline at one moment: the only thing, besides its memory, that it decides by.
 
 ``None`` says that something is not known. It is never written as zero: a room that fell silent
 and a room without work are two things, and only one of them may be scaled down.
@@ -6,16 +6,13 @@ and a room without work are two things, and only one of them may be scaled down.
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 - the journal reads these types when it runs
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from guidevane.control.plant import Served  # noqa: TC001 - as above
 
 HOT = ("ingest", "preprocess", "inference", "postprocess")
 """The stages between event and decision, in order; also the rooms that the control topic names."""
-
-_ENOUGH_PER_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +20,10 @@ class StageSeen:
     """One stage over the last window, all instances together. Times in seconds, rates per second.
 
     ``fetches`` tells the stage that reads a topic from one that is fused behind another.
-    ``records`` is how many outputs the percentiles rest on. ``duration`` is from the record on the
-    input topic to the acknowledged output, ``age`` from event time to there, ``service_s`` one
-    handled batch of ``batch`` records on average.
+    ``records`` is how many outputs the percentiles rest on. ``age`` is from event time to the acknowledged
+    output. ``served``: batches of its handler since the last observation. ``running`` is what its rooms say
+    that they run with, ``settings`` what the control topic wants on top of that, ``settings_by`` the
+    person who wanted it, or nothing where it was the controller.
     """
 
     name: str
@@ -35,47 +33,84 @@ class StageSeen:
     lag_records: float | None = None
     age_p50_s: float | None = None
     age_p99_s: float | None = None
-    duration_p50_s: float | None = None
-    duration_p99_s: float | None = None
-    batch: float | None = None
-    service_s: float | None = None
+    served: tuple[Served, ...] = ()
+    running: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, float] = field(default_factory=dict)
     settings_by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberSeen:
-    """One member of the ensemble. ``busy`` is seconds computed per second, over all its replicas.
+    """One member of the ensemble.
 
-    ``replicas`` is how many are wanted now, as Ray Serve says itself.
+    ``replicas`` are wanted now, as Ray Serve says itself, ``ready`` of them serve, and each time in ``starting`` is
+    when one that does not yet was launched (seconds since the epoch). ``startup_s``: what a launch took lately.
+    ``served``: batches since the last observation, as replicas timed them; ``waiting``: rows asked for and not yet
+    answered. ``told`` is the number of replicas that a person set, if one did.
     """
 
     name: str
-    busy: float | None = None
-    rows_per_s: float | None = None
-    calls_per_s: float | None = None
-    duration_p99_s: float | None = None
     replicas: int | None = None
+    ready: int = 0
+    starting: tuple[float, ...] = ()
+    startup_s: float | None = None
+    served: tuple[Served, ...] = ()
+    waiting: float | None = None
+    told: int | None = None
 
-    @property
-    def busy_per_row_s(self) -> float | None:
-        """Return how long one row keeps a replica busy; ``None`` where hardly any rows were seen."""
-        if self.busy is None or self.rows_per_s is None or self.rows_per_s < _ENOUGH_PER_S:
-            return None
-        return self.busy / self.rows_per_s
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSeen:
+    """What live batches say of one station: a batch of b takes ``fixed_s + per_row_s`` b; ``batches`` it rests on.
+
+    ``changes``: how often its model got clearly slower or quicker at equal batches.
+    """
+
+    name: str
+    fixed_s: float
+    per_row_s: float
+    batches: float
+    changes: int = 0
+
+    def latency_s(self, batch: int) -> float:
+        """Return the service time of a batch."""
+        return self.fixed_s + self.per_row_s * batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """A pipeline at ``at_us``. ``missing`` names the stages that say nothing; ``paused`` why nothing shall be done."""
+    """A pipeline at ``at_us``: what the last ``interval_s`` brought, and how it stands.
+
+    ``counts``: events by event time, one number for each half second of the interval that is complete.
+    ``ended``, ``missed``, ``shed``: decisions since the last observation; late, shed and dead ones are missed.
+    ``way_s``: the median time of an event's way that neither service nor fetch waits explain. ``expected_per_s``:
+    the rate before this controller came, as far as anybody knows. ``missing`` names the stages that say nothing;
+    ``paused`` why nothing shall be done.
+    """
 
     at_us: int
     pipeline: str
+    interval_s: float = 1.0
+    counts: tuple[int, ...] = ()
+    ended: int = 0
+    missed: int = 0
+    shed: int = 0
     stages: tuple[StageSeen, ...] = ()
     members: tuple[MemberSeen, ...] = ()
+    lines: tuple[LineSeen, ...] = ()
+    way_s: float | None = None
+    expected_per_s: float | None = None
     missing: tuple[str, ...] = ()
     paused: str = ""
 
     def stage(self, name: str) -> StageSeen | None:
         """Return one stage, or ``None`` where it was not seen."""
         return next((each for each in self.stages if each.name == name), None)
+
+    def member(self, name: str) -> MemberSeen | None:
+        """Return one member, or ``None`` for others."""
+        return next((each for each in self.members if each.name == name), None)
+
+    def line(self, name: str) -> LineSeen | None:
+        """Return what is known of a station, or ``None``."""
+        return next((each for each in self.lines if each.name == name), None)

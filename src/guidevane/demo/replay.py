@@ -63,6 +63,17 @@ def poisson(rate_per_s: float, seconds: float, seed: int) -> NDArray[np.float64]
     return times[times < seconds]
 
 
+def tripling(rate_per_s: float, seconds: float, seed: int) -> NDArray[np.float64]:
+    """Return arrival times in seconds from 0: Poisson, and from halfway on three times as many.
+
+    >>> times = tripling(100.0, 20.0, seed=1)
+    >>> bool(2.5 < (times >= 10.0).sum() / (times < 10.0).sum() < 3.5)
+    True
+    """
+    half_s = seconds / 2
+    return np.concatenate((poisson(rate_per_s, half_s, seed), half_s + poisson(3 * rate_per_s, half_s, seed + 1)))
+
+
 @dataclass(slots=True, kw_only=True)
 class Replay:
     """Sends a source's events at given times, and their labels some time later."""
@@ -77,11 +88,12 @@ class Replay:
     label_delay_s: float = 2.0
     run: int = 0
     sent: int = 0
+    began_us: int = 0
 
     async def play(self, times_s: NDArray[np.float64]) -> None:
         """Send each event when it is due; return when Kafka has acknowledged all of them, labels too."""
         topics = self.pipeline.topics
-        start_us = self.clock.now_us()
+        start_us = self.began_us = self.clock.now_us()
         due_us = start_us + (times_s * 1e6).astype(np.int64)
         label_us = due_us + int(self.label_delay_s * 1e6)
         sent = labelled = labelled_us = 0

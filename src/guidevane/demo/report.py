@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guidevane.ledger import percentiles
@@ -11,20 +12,42 @@ if TYPE_CHECKING:
     from guidevane.ledger import Ledger
     from guidevane.slo import Latency
 
+_ACTS = ("set", "scale")
 HOT = ("ingest", "preprocess", "inference", "postprocess")
 
 
+_SURGE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surge:
+    """The rate tripled at ``at_us``, ``at_s`` after the begin, from ``from_per_s``."""
+
+    at_us: int
+    at_s: float
+    from_per_s: float
+
+
 def report(
-    ledger: Ledger, watch: Watch, slo: Latency, *, seconds: float, rooms: str, facts: dict[str, Any]
+    ledger: Ledger,
+    watch: Watch,
+    slo: Latency,
+    *,
+    seconds: float,
+    rooms: str,
+    facts: dict[str, Any],
+    steered: bool = True,
+    surge: Surge | None = None,
 ) -> dict[str, Any]:
     """Return what happened.
 
-    ``late`` counts decisions beyond the objective; events that were shed, lost or dead-lettered miss it as well.
+    ``late`` counts decisions beyond the objective; lost, dead and shed events miss it as well. ``controller`` has
+    ``tripled`` where there was a surge: what became of the events of the minute after it.
     """
     late = ledger.late(slo.within_ms)
     events = len(ledger.entries)
     accuracy = ledger.accuracy()
-    misses = late + ledger.shed(slo.within_ms) + ledger.lost + ledger.dead_letters
+    misses, _ = ledger.missed(slo.within_ms)
     return {
         "events": events,
         "decisions": ledger.decisions,
@@ -46,9 +69,12 @@ def report(
             "met": bool(events) and slo.met(misses, events),
         },
         "controller": {
-            "actions": sum(n for action, n in watch.action_counts.items() if action != "hold"),
+            "on": steered,
+            "actions": sum(n for action, n in watch.action_counts.items() if action in _ACTS),
             "by_action": watch.action_counts,
             "settings": watch.settings,
+            "replicas": watch.replicas,
+            "tripled": None if surge is None else _tripled(ledger, watch, slo, surge),
         },
         "alerts": sum(watch.alert_counts.values()),
         "alerts_by_kind": watch.alert_counts,
@@ -57,6 +83,28 @@ def report(
         "rooms": rooms,
         **facts,
     }
+
+
+def _tripled(ledger: Ledger, watch: Watch, slo: Latency, surge: Surge) -> dict[str, Any]:
+    until_us = surge.at_us + int(_SURGE_S * 1e6)
+    missed, events = ledger.missed(slo.within_ms, since_us=surge.at_us, until_us=until_us)
+    acts = [row for row in watch.actions if surge.at_us <= row["at_us"] < until_us and row["action"] in _ACTS]
+    return {
+        "at_s": surge.at_s,
+        "from_per_s": surge.from_per_s,
+        "to_per_s": 3 * surge.from_per_s,
+        "events": events,
+        "missed": missed,
+        "missed_share": round(missed / events, 6) if events else None,
+        "latency_ms": percentiles(ledger.latencies_ms(since_us=surge.at_us)),
+        "acts": [
+            {
+                "after_s": round((row["at_us"] - surge.at_us) / 1e6, 1), "action": row["action"],
+                "on": row["object"], "reason": row["reason"],
+            }
+            for row in acts
+        ],
+    }  # fmt: skip
 
 
 def whole(made: dict[str, Any]) -> bool:
@@ -73,4 +121,10 @@ def verdict(made: dict[str, Any]) -> str:
         return f"the ledger is NOT whole: {what}"
     slo = made["slo"]
     share = f"{100 * slo['attained']:.2f} % within {slo['within_ms']:.0f} ms, {100 * slo['target']:.2f} % promised"
-    return f"every event answered once; the objective was {'met' if slo['met'] else 'MISSED'}: {share}"
+    told = f"every event answered once; the objective was {'met' if slo['met'] else 'MISSED'}: {share}"
+    tripled = made["controller"]["tripled"]
+    if tripled is None:
+        return told
+    by = "with the controller" if made["controller"]["on"] else "without a controller"
+    counts = f"of the {tripled['events']} events of the minute after the rate tripled, {tripled['missed']} missed it"
+    return f"{told}; {by}, {counts}"

@@ -15,8 +15,8 @@ from rich.live import Live
 from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
 from guidevane.codec import Codec
-from guidevane.demo.replay import Replay, Source, poisson
-from guidevane.demo.report import report
+from guidevane.demo.replay import Replay, Source, poisson, tripling
+from guidevane.demo.report import Surge, report
 from guidevane.demo.screen import screen
 from guidevane.demo.watch import Watch
 from guidevane.errors import Misconfigured
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.console import Console
 
     from guidevane.local.endpoints import Endpoints
@@ -40,12 +42,18 @@ _LABELS_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """What to run: which pipeline, how fast, for how long."""
+    """What to run: which pipeline, how fast, for how long; does the rate triple halfway, and does anybody steer."""
 
     pipeline: str
     rate_per_s: float = 100.0
     seconds: float = 60.0
     seed: int = 1
+    triples: bool = False
+    steered: bool = True
+
+    def arrivals(self) -> NDArray[np.float64]:
+        """Return when events are due, in seconds from the begin."""
+        return (tripling if self.triples else poisson)(self.rate_per_s, self.seconds, self.seed)
 
 
 def source_of(reference: str) -> Source:
@@ -89,7 +97,6 @@ async def run_demo(
             run=clock.now_us() % 1_000_000_000,
         )
         stop = asyncio.Event()
-        times = poisson(demo.rate_per_s, demo.seconds, demo.seed)
         async with asyncio.TaskGroup() as together:
             watching = together.create_task(watch.run(stop))
             first = together.create_task(_first(watch, clock, started_s, facts))
@@ -98,7 +105,7 @@ async def run_demo(
             # Who measures must not stand still either.
             freeze()
             began_s = clock.monotonic_s()
-            playing = together.create_task(replay.play(times))
+            playing = together.create_task(replay.play(demo.arrivals()))
             with Live(console=console, refresh_per_second=2, transient=True) as live:
 
                 async def show() -> None:
@@ -118,7 +125,11 @@ async def run_demo(
             first.cancel()
             await watching
     facts |= {"state_dir": str(state_dir), "machine": f"{platform.machine()}, {_cores()} cores", "seed": demo.seed}
-    return report(ledger, watch, pipeline.slo, seconds=demo.seconds, rooms=rooms, facts=facts)
+    half_s = demo.seconds / 2
+    surge = Surge(replay.began_us + int(half_s * 1e6), half_s, demo.rate_per_s) if demo.triples else None
+    return report(
+        ledger, watch, pipeline.slo, seconds=demo.seconds, rooms=rooms, facts=facts, steered=demo.steered, surge=surge
+    )
 
 
 async def _first(watch: Watch, clock: SystemClock, started_s: float, facts: dict[str, Any]) -> None:

@@ -74,7 +74,10 @@ def _steering(watch: Watch) -> Table:
     table = Table.grid(padding=(0, 2))
     replicas = ", ".join(f"{member} ×{n}" for member, n in sorted(watch.replicas.items()))
     table.add_row(Text("replicas", style="bold"), replicas or "–")
-    for row in list(watch.actions)[-2:]:
+    if watch.forecast is not None:
+        now, ready_for = watch.forecast
+        table.add_row(Text("forecast", style="bold"), f"{now:.0f} events/s come, ready for {ready_for:.0f}")
+    for row in list(watch.actions)[-3:]:
         table.add_row(Text("controller", style="bold"), f"{row['action']} {row['object']}: {row['reason']}"[:110])
     for alert in list(watch.alerts)[-2:]:
         table.add_row(Text("alert", style="bold yellow"), f"{alert['kind']}: {alert['message']}"[:110])

@@ -51,6 +51,7 @@ class Watch:
     alerts: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=200))
     alert_counts: dict[str, int] = field(default_factory=dict)
     outcomes_joined: int = 0
+    forecast: tuple[float, float] | None = None
     reading: asyncio.Event = field(default_factory=asyncio.Event)
     first_decision: asyncio.Event = field(default_factory=asyncio.Event)
     decided_us: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=20_000))
@@ -125,6 +126,9 @@ class Watch:
             series = Series.of(key)
             if series.name == names.REPLICAS:
                 self.replicas[dict(series.labels)["member"]] = int(value)
+        rates = [said["gauges"].get(name) for name in (names.ARRIVALS_PER_SECOND, names.READY_FOR_PER_SECOND)]
+        if rates[0] is not None and rates[1] is not None:
+            self.forecast = rates[0], rates[1]
         for key, histogram in said["histograms"].items():
             series = Series.of(key)
             if series.name == names.STAGE_DURATION_SECONDS:

@@ -138,10 +138,17 @@ class Ledger:
         """Return how many were decided too late. What is lost or dead is counted as such, not here."""
         return int((self.latencies_ms() > within_ms).sum())
 
-    def shed(self, within_ms: float) -> int:
-        """Return how many were shed, but told so in time: they miss the objective, and are not counted as late."""
-        decided = (each for each in self.entries.values() if each.decided_us is not None and each.outcome == "shed")
-        return sum((each.decided_us or 0) - each.due_us <= within_ms * 1e3 for each in decided)
+    def missed(self, within_ms: float, *, since_us: int = 0, until_us: int | None = None) -> tuple[int, int]:
+        """Return how many of the events due in ``[since_us, until_us)`` missed the objective, and how many there were.
+
+        Missed is what was decided too late, what was shed (in time, but without being looked at), what died and
+        what has no outcome.
+        """
+        due = [e for e in self.entries.values() if e.due_us >= since_us and (until_us is None or e.due_us < until_us)]
+        kept = sum(
+            e.decided_us is not None and e.outcome != "shed" and e.decided_us - e.due_us <= within_ms * 1e3 for e in due
+        )
+        return len(due) - kept, len(due)
 
     def accuracy(self) -> float | None:
         """Return the share of decisions that the truth agrees with, 0-1."""

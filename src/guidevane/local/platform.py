@@ -196,8 +196,9 @@ class Platform:
             "GUIDEVANE_DELIVERY": self.delivery,
             "GUIDEVANE_HTTP_PORT": str(ports["http"]),
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
-            # Replicas beyond the cores would only take them from each other.
-            "GUIDEVANE_MAX_REPLICAS": os.environ.get("GUIDEVANE_MAX_REPLICAS", str(max(2, os.cpu_count() or 1))),
+            # Replicas beyond the cores would only take them from each other; one core is the rooms' and the broker's.
+            "GUIDEVANE_REPLICA_CPUS": os.environ.get("GUIDEVANE_REPLICA_CPUS", str(max((os.cpu_count() or 2) - 1, 1))),
+            "GUIDEVANE_MAX_REPLICAS": os.environ.get("GUIDEVANE_MAX_REPLICAS", "32"),
             # Nothing travels far here, and many a batch holds one event: packing it costs more than it saves.
             "KAFKA_COMPRESSION_TYPE": os.environ.get("KAFKA_COMPRESSION_TYPE", "none"),
             "PYTHONUNBUFFERED": "1",

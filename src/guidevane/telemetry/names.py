@@ -176,6 +176,19 @@ CONTROLLER_ACTIONS_TOTAL = _metric(
 CONTROLLER_FAILURES_TOTAL = _metric(
     "counter", "controller_failures_total", "{action}", "action", "Actions of the controller that did not succeed."
 )
+ARRIVALS_PER_SECOND = _metric(
+    "gauge", "arrivals_per_second", "{event}/s", "", "How many events come, as the controller sees it."
+)
+READY_FOR_PER_SECOND = _metric(
+    "gauge",
+    "ready_for_per_second",
+    "{event}/s",
+    "",
+    "How many events the controller's plan is ready for: its forecast.",
+)
+PREDICTED_MISS = _metric(
+    "gauge", "predicted_miss", "1", "", "The share of events that would miss the objective in that plan, as simulated."
+)
 TELEMETRY_FAILURES_TOTAL = _metric(
     "counter", "telemetry_failures_total", "{event}", "", "Telemetry events that could not be written."
 )

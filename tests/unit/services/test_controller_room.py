@@ -13,22 +13,27 @@ import pytest
 from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
 from guidevane.codec import Codec
+from guidevane.control.actions import Scale
 from guidevane.control.audit import next_row, verify
-from guidevane.control.limits import policy_for
+from guidevane.control.guiding import Guide
 from guidevane.control.observation import HOT
-from guidevane.control.policy import Hold, Scale
-from guidevane.errors import Misconfigured, Retryable
+from guidevane.control.site import Movable, Site
+from guidevane.errors import Fenced, Misconfigured, Retryable
 from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
-from guidevane.services.controller.act import ServeScaler
-from guidevane.services.controller.service import Controller, Ports
-from guidevane.slo import Latency
+from guidevane.runtime.fence import Fence
+from guidevane.services.controller.act import ServeScaler, Standing
+from guidevane.services.controller.observe import Window
+from guidevane.services.controller.service import FETCH, LEADS, Controller, Ports
 from guidevane.telemetry import names
 from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
+from guidevane.telemetry.service import served
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY
 
 CODEC = Codec(Catalogue())
+SITE = Site(members=(Movable(name="deep", cpus=0.1),), slo_s=0.2, epsilon=0.01, most=4)
+GUIDE = Guide(SITE)
 
 
 class Clock:
@@ -47,15 +52,15 @@ class Serve:
 
     def __init__(self, **replicas: int) -> None:
         self.wanted = dict(replicas)
-        self.away = False
+        self.away = self.stuck = False
 
     async def replicas(self):
         if self.away:
             raise Retryable("no answer")
-        return dict(self.wanted)
+        return {name: Standing(n, tuple(f"{name}#{i}" for i in range(n))) for name, n in self.wanted.items()}
 
     async def scale(self, member: str, replicas: int) -> None:
-        if self.away:
+        if self.away or self.stuck:
             raise Retryable("no answer")
         self.wanted[member] = replicas
 
@@ -70,38 +75,60 @@ class World:
         self.rooms = {name: Metrics("p", name, "0") for name in HOT}
         self.silent: set[str] = set()
         self.age_s = 0.05
-        self.busy = 0.3
-        self.live = self.reader = None
+        self.rate, self.per_row_s = 100, 0.002
+        self.live = self.consumer = self.settings = None
 
-    async def controller(self) -> Controller:
+    async def controller(self, instance: str = "one") -> Controller:
+        """Start a controller; what led before as this instance is dead, and told nothing."""
         metrics = Metrics("p", "controller", "0")
         producer = await self.log.producer(name="controller")
-        ports = Ports(self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock))
-        self.live = Controller("p", {"deep": ("deep",)}, policy_for(Latency(p=0.99, within_ms=200), most=4), ports)
-        self.reader = self.log.reader([TELEMETRY, CONTROL])
-        await self.live.recover(self.reader)
+        ports = Ports(
+            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock), Fence(self.clock, 10.0)
+        )
+        self.live = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, ports)
+        await self.live.ready()
+        self.consumer = self.log.consumer([TELEMETRY], group="p.controller", instance=instance, fetch=FETCH)
+        self.settings = self.log.reader([CONTROL])
+        await self.consumer.start()
+        await self.settings.start()
+        await self.live.recover(self.consumer)
         return self.live
 
     async def second(self):
         """Let a second pass: the rooms speak, the controller hears and decides."""
-        self.clock.seconds += 1
-        for name, metrics in self.rooms.items():
-            metrics.count(names.EVENTS_TOTAL, 100, stage=name, result="out")
-            metrics.observe(names.AGE_SECONDS, np.full(100, self.age_s), stage=name)
-            if name == "inference":
-                metrics.count(names.MEMBER_ROWS_TOTAL, 100, member="deep", version="1")
-                metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, self.busy, member="deep")
-                metrics.observe(names.HANDLE_DURATION_SECONDS, 0.02, stage=name)
-            said = metrics.drain(self.clock.now_us())
-            if name not in self.silent:
-                await self.log.append(TELEMETRY, 0, [Message(None, CODEC.encode("telemetry", said))])
+        await self.speak()
         return await self.heard()
 
+    async def speak(self) -> None:
+        self.clock.seconds += 1
+        now_us = self.clock.now_us()
+        for name, metrics in self.rooms.items():
+            metrics.count(names.EVENTS_TOTAL, self.rate, stage=name, result="out")
+            metrics.observe(names.AGE_SECONDS, np.full(self.rate, self.age_s), stage=name)
+            if name == "ingest":
+                metrics.arrive(name, np.linspace(now_us - 1e6, now_us - 1, self.rate), now_us)
+            if name == "inference":
+                # What a batch takes is what its rows take: no size of it spares anything.
+                for records in (5, 20) * (self.rate // 25):
+                    served(metrics, "deep", records, self.per_row_s * records)
+            else:
+                served(metrics, name, 20, 0.001)
+            if name == "postprocess":
+                metrics.count(names.DECISIONS_TOTAL, self.rate, outcome="full")
+            said = metrics.drain(now_us)
+            if name not in self.silent:
+                await self.log.append(TELEMETRY, 0, [Message(None, CODEC.encode("telemetry", said))])
+
     async def heard(self):
-        for records in (await self.reader.fetch(timeout_s=0)).values():
-            for record in records:
-                self.live.follow(record)
+        for reader in (self.settings, self.consumer):
+            for records in (await reader.fetch(timeout_s=0)).values():
+                for record in records:
+                    self.live.follow(record)
         return await self.live.step()
+
+    async def scaled(self, seconds: int) -> list[Scale]:
+        told = [await self.second() for _ in range(seconds)]
+        return [act for each in told for act in each.acts if isinstance(act, Scale)]
 
     async def told(self, room: str, actor: str, epoch: int, **settings: float) -> None:
         control = {"pipeline": "p", "room": room, "at_us": self.clock.now_us(), "epoch": epoch, "settings": settings}
@@ -115,18 +142,36 @@ class World:
         return [CODEC.decode("control", record.value) for record in self.log.records(CONTROL)]
 
 
-async def test_given_busy_replicas_then_serve_is_asked_for_more_and_the_audit_says_why() -> None:
+async def test_given_more_than_a_replica_bears_then_serve_is_asked_for_more_and_the_audit_says_why() -> None:
     world = World(deep=1)
     await world.controller()
-    world.busy = 1.0
-    told = [action for _ in range(15) for action in await world.second()]
+    await world.scaled(10)
+    assert world.serve.wanted == {"deep": 1}
+    world.rate = 600
+    scaled = await world.scaled(15)
 
-    assert world.serve.wanted == {"deep": 2}
-    assert [action.replicas for action in told if isinstance(action, Scale)] == [2]
+    assert world.serve.wanted["deep"] > 1
+    assert scaled[0].before == 1
     row = next(row for row in world.audit() if row["action"] == "scale")
     assert row["object"] == "p/deep"
-    assert "1 there" in row["reason"]
-    assert orjson.loads(row["detail"])["seen"]["members"][0]["replicas"] == 1
+    assert "events/s" in row["reason"]
+    assert "1 of 1 ready" in row["reason"]
+    detail = orjson.loads(row["detail"])
+    assert detail["seen"]["members"][0]["replicas"] == 1
+    assert detail["decision"]["ready_for_per_s"] > 100
+    assert detail["decision"]["predicted_miss"] is not None
+    assert {"what", "miss", "usd_per_hour", "why"} <= set(detail["decision"]["rejected"][0])
+
+
+async def test_given_an_act_then_the_audit_says_later_whether_it_is_in_force() -> None:
+    world = World(deep=1)
+    await world.controller()
+    world.rate = 600
+    await world.scaled(60)
+
+    effects = [orjson.loads(row["detail"]) for row in world.audit() if row["action"] == "effect"]
+    assert {each["took"] for each in effects if each["name"] == "replicas"} == {True}
+    assert {each["took"] for each in effects if each["name"] == "max_batch"} == {False}, "the rooms here do not listen"
 
 
 async def test_given_events_that_come_late_then_every_fetching_room_is_told_to_wait_less_and_epochs_grow() -> None:
@@ -136,7 +181,7 @@ async def test_given_events_that_come_late_then_every_fetching_room_is_told_to_w
     for _ in range(5):
         await world.second()
 
-    waits = {each["room"]: each["settings"]["fetch_wait_s"] for each in world.control()}
+    waits = {each["room"]: each["settings"]["fetch_wait_s"] for each in world.control() if each["room"] in HOT}
     assert waits == dict.fromkeys(HOT, 0.008)
     assert [r.key for r in world.log.records(CONTROL)] == [f"p/{c['room']}".encode() for c in world.control()]
     for room in HOT:
@@ -148,7 +193,7 @@ async def test_given_fused_stages_then_only_the_first_is_told_how_long_to_wait()
     world = World()
     world.rooms = dict.fromkeys(HOT, Metrics("p", "fused", "0"))
     await world.controller()
-    for _ in range(5):
+    for _ in range(8):
         await world.second()
 
     assert {each["room"] for each in world.control() if "fetch_wait_s" in each["settings"]} == {"ingest"}
@@ -178,34 +223,63 @@ async def test_given_a_controller_that_was_killed_then_the_next_goes_on_from_the
     assert world.live.control["ingest"]["settings"]["fetch_wait_s"] > 0.002
 
 
+async def test_given_a_controller_that_was_killed_then_the_next_one_begins_with_the_rate_that_it_left() -> None:
+    world = World(deep=1)
+    await world.controller()
+    world.rate = 600
+    await world.scaled(30)
+    many = world.serve.wanted["deep"]
+
+    await world.controller()
+    world.rate = 25
+    scaled = await world.scaled(15)
+
+    assert many > 1
+    assert not [act for act in scaled if act.replicas < many]
+    assert "plan" in {each["room"] for each in world.control()}
+
+
 async def test_given_a_pause_then_it_holds_names_who_asked_and_goes_on_when_resumed() -> None:
     world = World()
     await world.controller()
     await world.told("controller", "ada", 1, paused=1.0)
-    world.busy, world.age_s = 3.0, 0.5
-    told = [action for _ in range(10) for action in await world.second()]
+    world.rate, world.age_s = 900, 0.5
+    told = [await world.second() for _ in range(10)]
 
-    assert set(told) == {Hold("paused: by ada: roll-out")}
-    assert world.serve.wanted == {"deep": 1}
+    assert {each.why for each in told} == {"paused: by ada: roll-out"}
+    assert not [act for each in told for act in each.acts]
 
     await world.controller()
-    assert await world.second() == [Hold("paused: by ada: roll-out")]
+    assert (await world.second()).why == "paused: by ada: roll-out"
 
     await world.told("controller", "ada", 2, paused=0.0)
-    assert [action for _ in range(5) for action in await world.second() if isinstance(action, Scale)]
+    assert await world.scaled(10)
 
 
 async def test_given_a_room_that_falls_silent_then_it_holds_and_says_which_and_nothing_is_taken_for_zero() -> None:
     world = World(deep=3)
     await world.controller()
-    world.busy = 1.9
-    for _ in range(5):
+    world.rate = 500
+    for _ in range(40):
         await world.second()
+    before = dict(world.serve.wanted)
     world.silent = {"inference"}
     told = [await world.second() for _ in range(100)]
 
-    assert told[-1] == [Hold("no telemetry from inference")]
+    assert told[-1].why == "no telemetry from inference"
+    assert world.serve.wanted == before
+
+
+async def test_given_a_person_who_sets_replicas_then_they_are_made_and_kept() -> None:
+    world = World(deep=1)
+    await world.controller()
+    await world.second()
+    await world.told("inference", "ada", 900, **{"replicas.deep": 3})
+    await world.scaled(5)
     assert world.serve.wanted == {"deep": 3}
+
+    world.rate = 900
+    assert await world.scaled(20) == []
 
 
 async def test_given_the_same_hold_again_and_again_then_the_audit_has_it_once_in_ten_seconds() -> None:
@@ -265,20 +339,22 @@ def _record(world: World, value: bytes):
 async def test_given_serve_that_does_not_answer_then_the_failure_is_audited_and_the_room_goes_on() -> None:
     world = World(deep=1)
     await world.controller()
-    world.busy = 1.0
-    for _ in range(2):
+    for _ in range(5):
+        await world.second()
+    world.rate, world.serve.stuck = 600, True
+    while not any(row["action"] == "failed" for row in world.audit()):
         await world.second()
     world.serve.away = True
     for _ in range(10):
         told = await world.second()
 
     assert [row["action"] for row in world.audit() if row["action"] in {"scale", "failed"}] == ["scale", "failed"]
-    assert told == [Hold("on course; replicas of deep are not known")]
+    assert "replicas of deep are not known" in told.why
 
-    world.serve.away = False
+    world.serve.away = world.serve.stuck = False
     for _ in range(15):
         await world.second()
-    assert world.serve.wanted == {"deep": 2}
+    assert world.serve.wanted["deep"] > 1
 
 
 async def test_given_nonsense_on_the_topics_then_it_is_left_out() -> None:
@@ -295,7 +371,7 @@ async def test_given_a_running_room_when_stopped_then_it_ends_and_says_so() -> N
     # The loop really waits here, so time must really pass.
     world.clock = world.log.clock = SystemClock()
     live = await world.controller()
-    running = asyncio.create_task(live.run(stop, every_s=0.01))
+    running = asyncio.create_task(live.run(stop, group="p.controller", instance="one", every_s=0.01))
     async with asyncio.timeout(5), world.log.arrived:
         await world.log.arrived.wait_for(lambda: len(world.audit()) >= 1)
     stop.set()
@@ -304,7 +380,61 @@ async def test_given_a_running_room_when_stopped_then_it_ends_and_says_so() -> N
     assert live.ports.health.report()[1]["reasons"] == ["stopped"]
 
 
-APPLICATIONS = {"applications": {"p": {"deployments": {"deep": {"target_num_replicas": 3}}}, "q": {}}}
+async def test_given_two_controllers_then_one_leads_and_the_other_takes_over_when_it_goes() -> None:
+    world = World()
+    world.clock = world.log.clock = SystemClock()
+    world.silent = set(HOT)
+    stops, running = [asyncio.Event(), asyncio.Event()], []
+    first = await world.controller("one")
+    second = await world.controller("two")
+    await world.consumer.close()
+    for live, stop, instance in zip((first, second), stops, ("one", "two"), strict=True):
+        running.append(asyncio.create_task(live.run(stop, group="p.controller", instance=instance, every_s=0.01)))
+        async with asyncio.timeout(5):
+            while not live.ports.health.report()[0]:
+                await asyncio.sleep(0)
+
+    def says(live: Controller) -> list[str]:
+        return live.ports.health.report()[1]["reasons"]
+
+    async def until(live: Controller, reason: str) -> None:
+        async with asyncio.timeout(5):
+            while says(live) != [reason]:
+                await asyncio.sleep(0)
+
+    await until(first, "steering")
+    await until(second, "another controller steers; this one waits")
+    assert second.decided is None
+    stops[0].set()
+    await until(second, "steering")
+    async with asyncio.timeout(5):
+        while second.decided is None:
+            await asyncio.sleep(0)
+    stops[1].set()
+    await asyncio.gather(*running)
+    assert verify(world.audit()) is None
+
+
+async def test_given_a_process_that_stood_still_then_it_does_nothing_more_before_it_knows_who_leads() -> None:
+    world = World(deep=1)
+    live = await world.controller()
+    await world.second()
+    told = len(world.audit())
+    world.clock.seconds += 60
+
+    with pytest.raises(Fenced):
+        await live.step()
+    assert len(world.audit()) == told
+    assert LEADS in world.consumer.assignment()
+
+
+REPLICAS = [
+    {"replica_id": "a", "state": "RUNNING", "start_time_s": 90.0},
+    {"replica_id": "b", "state": "STARTING", "start_time_s": 100.5},
+    {"replica_id": "c", "state": "STOPPING", "start_time_s": 10.0},
+]
+DEPLOYMENTS = {"deep": {"target_num_replicas": 3, "replicas": REPLICAS}, "wide": {"target_num_replicas": 1}}
+APPLICATIONS = {"applications": {"p": {"deployments": DEPLOYMENTS}, "q": {}}}
 
 
 def dashboard(handler, token_path=None) -> ServeScaler:
@@ -324,7 +454,7 @@ async def test_given_rays_dashboard_then_it_is_asked_as_ray_2_60_wants_it_with_t
     scaler = dashboard(ray, str(token))
     await scaler.scale("deep", 4)
 
-    assert await scaler.replicas() == {"deep": 3}
+    assert await scaler.replicas() == {"deep": Standing(3, ("a",), {"b": 100.5}), "wide": Standing(1)}
     assert asked == [
         (
             "POST",

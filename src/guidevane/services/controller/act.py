@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import httpx
 
@@ -27,11 +28,20 @@ _ROWS_BACK: Final = 1_000
 _AUDIT: Final = Partition(AUDIT, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A member's replicas: how many are wanted, which serve, when those that do not yet were launched (epoch, s)."""
+
+    wanted: int
+    ready: tuple[str, ...] = ()
+    starting: Mapping[str, float] = field(default_factory=dict)
+
+
 class Scaler(Protocol):
     """What scales the members of a pipeline."""
 
-    async def replicas(self) -> Mapping[str, int]:
-        """Return how many replicas are wanted now, by member. Raises ``Retryable``."""
+    async def replicas(self) -> Mapping[str, Standing]:
+        """Return how the replicas stand now, by member. Raises ``Retryable``."""
         ...
 
     async def scale(self, member: str, replicas: int) -> None:
@@ -51,13 +61,13 @@ class ServeScaler:
         self._application = application
         self._token_path = Path(token_path) if token_path else None
 
-    async def replicas(self) -> Mapping[str, int]:
-        """Return ``target_num_replicas`` of each deployment; of an application that is not there, nothing."""
+    async def replicas(self) -> Mapping[str, Standing]:
+        """Return how each deployment stands; of an application that is not there, nothing."""
         answer = await self._ask("GET", "/api/serve/applications/")
         try:
             applications = answer.json()["applications"]
             deployments = applications.get(self._application, {}).get("deployments", {})
-            return {name: int(each["target_num_replicas"]) for name, each in deployments.items()}
+            return {name: _standing(each) for name, each in deployments.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as strange:
             raise Retryable(f"Ray's dashboard answered what is no list of applications: {strange!r:.120}") from strange
 
@@ -84,6 +94,16 @@ class ServeScaler:
         if self._token_path is None:
             return {}
         return {"Authorization": f"Bearer {self._token_path.read_text(encoding='utf-8').strip()}"}
+
+
+def _standing(deployment: Mapping[str, Any]) -> Standing:
+    ready, starting = [], {}
+    for each in deployment.get("replicas") or ():
+        if each["state"] == "RUNNING":
+            ready.append(str(each["replica_id"]))
+        elif each["state"] in {"STARTING", "UPDATING", "RECOVERING"}:
+            starting[str(each["replica_id"])] = float(each["start_time_s"] or 0.0)
+    return Standing(int(deployment["target_num_replicas"]), tuple(ready), starting)
 
 
 class Auditor:

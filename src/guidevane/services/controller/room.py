@@ -7,30 +7,95 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
+import orjson
 
-from guidevane.control.limits import policy_for
+from guidevane.control.site import Movable, Site, as_deployed
+from guidevane.errors import Misconfigured
+from guidevane.runtime.fence import Fence
 from guidevane.runtime.room import patiently
 from guidevane.services.controller.act import ServeScaler
+from guidevane.services.controller.observe import Window
 from guidevane.services.controller.service import Controller, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from guidevane.control.actions import Policy
+    from guidevane.control.graph import Graph
+    from guidevane.pipeline import Pipeline
     from guidevane.runtime.room import Room
+    from guidevane.services.controller.learning import Detector
     from guidevane.services.controller.settings import ControllerSettings
+
+_DELTA = 0.002
+"""ADWIN's own default: the chance of a false alarm at each look."""
 
 
 @asynccontextmanager
 async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Controller]:
     """Give the room, ready to run; close what it opened."""
     settings, pipeline = room.settings, room.pipeline
+    site = site_of(pipeline, settings)
     producer = await patiently(room, lambda: room.log.producer(name=f"{settings.instance}-control"))
     try:
         # trust_env: a proxy of the environment has no business between us and Ray.
         async with httpx.AsyncClient(base_url=settings.ray_dashboard, trust_env=False) as client:
             scaler = ServeScaler(client, pipeline.name, token_path=os.environ.get("RAY_AUTH_TOKEN_PATH"))
-            ports = Ports(room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health)
-            policy = policy_for(pipeline.slo, least=settings.min_replicas, most=settings.max_replicas)
-            yield Controller(pipeline.name, pipeline.ensemble.deployments, policy, ports)
+            fence = Fence(room.clock, settings.session_timeout_s)
+            ports = Ports(room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health, fence)
+            window = Window(pipeline.name, pipeline.ensemble.deployments)
+            yield Controller(pipeline.name, window, lambda: prepare(site), ports, watchful)
     finally:
         await producer.close()
+
+
+def prepare(site: Site) -> Policy:
+    """Return the policy, its simulation compiled: what takes seconds to import and to do."""
+    from guidevane.control.guiding import Guide, rehearse  # noqa: PLC0415 - numba, which no other room has
+
+    rehearse()
+    return Guide(site)
+
+
+def watchful() -> Callable[[], Detector]:
+    """Return what makes detectors."""
+    from guidevane.monitors.adwin import Adwin  # noqa: PLC0415 - River takes seconds, and is wanted late
+
+    return lambda: Adwin(_DELTA)
+
+
+def site_of(pipeline: Pipeline, settings: ControllerSettings) -> Site:
+    """Return what of a pipeline may be moved. Raises ``Misconfigured`` for a profile that is none of it."""
+    ensemble = pipeline.ensemble
+    members = tuple(
+        Movable(
+            name=each.name,
+            members=ensemble.deployments[each.name],
+            cpus=each.num_cpus,
+            usd_per_hour=each.num_cpus * settings.usd_per_cpu_hour + each.num_gpus * settings.usd_per_gpu_hour,
+        )
+        for each in ensemble.members
+        if each.name in ensemble.deployments
+    )
+    return Site(
+        members=members,
+        slo_s=pipeline.slo.within_ms / 1e3,
+        epsilon=pipeline.slo.allowed,
+        quorum=ensemble.quorum,
+        least=settings.min_replicas,
+        most=settings.max_replicas,
+        cpus=settings.replica_cpus or None,
+        startup_s=settings.startup_s,
+        measured=None if settings.profile is None else _measured(settings, tuple(ensemble.deployments)),
+    )
+
+
+def _measured(settings: ControllerSettings, names: tuple[str, ...]) -> Graph:
+    from guidevane.control.reading import read_graph  # noqa: PLC0415 - only where there is something to read
+
+    path = settings.profile
+    assert path is not None  # noqa: S101 - narrows the type: asked only where there is one
+    try:
+        return as_deployed(read_graph(orjson.loads(path.read_bytes())), names)
+    except (OSError, orjson.JSONDecodeError) as wrong:
+        raise Misconfigured(f"GUIDEVANE_PROFILE={path} cannot be read: {wrong}") from wrong

@@ -5,35 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from guidevane.control.policy import Hold, Memory, Scale, Set
-from guidevane.errors import GuidevaneError, Misconfigured, Reject, Retryable
+from guidevane.control.actions import Decision, Set
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Reject, Retryable
 from guidevane.events import Control
 from guidevane.log import Fetch, Message, Partition
 from guidevane.services.controller.act import Auditor
 from guidevane.services.controller.observe import ACTOR, Window
+from guidevane.services.controller.telling import ROOM, Teller
 from guidevane.telemetry import names
 from guidevane.topics import CONTROL, TELEMETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
+    from guidevane.control.actions import Act, Policy
     from guidevane.control.observation import Observation
-    from guidevane.control.policy import Action, Policy
     from guidevane.events import Telemetry
     from guidevane.log import Consumer, Log, Producer, Record
-    from guidevane.services.controller.act import Scaler
+    from guidevane.runtime.fence import Fence
+    from guidevane.services.controller.act import Scaler, Standing
+    from guidevane.services.controller.learning import Detector
     from guidevane.telemetry.health import Health
     from guidevane.telemetry.metrics import Metrics
 
-ROOM: Final = "controller"
-_FOLD_S: Final = 10.0
+PLAN: Final = "plan"
+"""The key of the control topic under which a controller leaves to the next one what it was ready for."""
+LEADS: Final = Partition(TELEMETRY, 0)
+"""Who owns this in the controllers' group steers; the others wait."""
 _LOOK_S: Final = 5.0
-_FETCH: Final = Fetch(wait_s=0.25, max_records=2_000)
+_PLAN_EVERY_S: Final = 10.0
+_PLAN_HOLDS_S: Final = 900.0
+FETCH: Final = Fetch(wait_s=0.25, max_records=2_000)
 _logger = logging.getLogger(__name__)
 
 
@@ -48,55 +55,86 @@ class Ports:
     scaler: Scaler
     metrics: Metrics
     health: Health
+    fence: Fence
 
 
 class Controller:
     """Steers one pipeline. It touches nothing on an event's way: rooms go on as they are when it is gone.
 
     What it knows of settings and pauses it reads from the control topic, what it knows of replicas
-    it asks of Serve: after a crash it goes on from there, and epochs never go back.
+    it asks of Serve: after a crash it goes on from there, and epochs never go back. ``prepare`` makes the policy,
+    in a thread of its own, for that takes seconds; until then the room watches, learns and holds. ``watchful``
+    makes what gives stations their detectors, once one is known well enough to be watched.
     """
 
-    def __init__(self, pipeline: str, deployments: Mapping[str, Sequence[str]], policy: Policy, ports: Ports) -> None:
+    def __init__(
+        self,
+        pipeline: str,
+        window: Window,
+        prepare: Callable[[], Policy],
+        ports: Ports,
+        watchful: Callable[[], Callable[[], Detector]] | None = None,
+    ) -> None:
         self.pipeline = pipeline
-        self.policy = policy
         self.ports = ports
         self.control: dict[str, Control] = {}
-        self._window = Window(pipeline, deployments)
-        self._memory = Memory()
-        self._auditor = Auditor(ports.log, ports.producer, ports.codec, ports.clock)
+        self.decided: tuple[Observation, Decision] | None = None
+        self.policy: Policy | None = None
+        self.memory: object = None
+        self._prepare = prepare
+        self._watchful = watchful
+        self._window = window
+        self._teller = Teller(pipeline, Auditor(ports.log, ports.producer, ports.codec, ports.clock), ports.clock)
         self._telemetry = ports.codec.decoder("telemetry")
         self._settings = ports.codec.decoder("control")
-        self._replicas: Mapping[str, int] = {}
+        self._replicas: Mapping[str, Standing] = {}
         self._looked_s: float | None = None
-        self._held: tuple[str, float] | None = None
+        self._planned_s: float | None = None
 
-    async def run(self, stop: asyncio.Event, *, every_s: float = 1.0) -> None:
-        """Steer until told to stop; trouble with the log or with Ray is waited out. Raises ``Misconfigured``."""
-        while not stop.is_set():
-            reader = self.ports.log.reader([TELEMETRY, CONTROL], fetch=_FETCH)
-            try:
-                await self.recover(reader)
-                while not stop.is_set():
-                    await self._round(reader, stop, every_s)
-            except Retryable as trouble:
-                self.ports.health.ready(False, str(trouble))
-                _logger.warning("starting over: %s", trouble)
-                await _stopped(stop, every_s)
-            finally:
-                with suppress(GuidevaneError):
-                    await reader.close()
+    async def run(self, stop: asyncio.Event, *, group: str, instance: str, every_s: float = 1.0) -> None:
+        """Steer while this is the one that leads; trouble with log or Ray is waited out. Raises ``Misconfigured``."""
+        beating = asyncio.create_task(self.ports.fence.tick())
+        preparing = asyncio.create_task(self.ready())
+        try:
+            while not stop.is_set():
+                consumer = self.ports.log.consumer([TELEMETRY], group=group, instance=instance, fetch=FETCH)
+                settings = self.ports.log.reader([CONTROL], fetch=FETCH)
+                try:
+                    self.ports.fence.reset()
+                    await consumer.start()
+                    await settings.start()
+                    await self._lead(consumer, settings, stop, every_s, preparing)
+                except (Retryable, Fenced) as trouble:
+                    self.ports.health.ready(False, str(trouble))
+                    _logger.warning("starting over: %s", trouble)
+                    await _stopped(stop, every_s)
+                finally:
+                    for each in (consumer, settings):
+                        with suppress(GuidevaneError):
+                            await each.close()
+        finally:
+            for task in (beating, preparing):
+                task.cancel()
+            await asyncio.gather(beating, preparing, return_exceptions=True)
         self.ports.health.ready(False, "stopped")
 
-    async def recover(self, reader: Consumer) -> None:
-        """Read all that was ever set, and telemetry from now on."""
+    async def ready(self) -> None:
+        """Make the policy ready; the loop goes round meanwhile."""
+        self.policy = await asyncio.to_thread(self._prepare)
+
+    async def watch_changes(self) -> None:
+        """Have changes of models noticed from now on, if there is something to notice them by."""
+        watchful, self._watchful = self._watchful, None
+        if watchful is not None:
+            self._window.profiler.watcher = await asyncio.to_thread(watchful)
+
+    async def recover(self, consumer: Consumer) -> None:
+        """Begin to lead: read all that was ever set, and telemetry from now on."""
         log = self.ports.log
-        settings, telemetry = (await log.ends(CONTROL)).get(0, 0), (await log.ends(TELEMETRY)).get(0, 0)
-        for record in await log.read(Partition(CONTROL, 0), 0, settings):
+        self.memory, self._looked_s = None, None
+        consumer.seek(LEADS, (await log.ends(TELEMETRY)).get(0, 0))
+        for record in await log.read(Partition(CONTROL, 0), 0):
             self.follow(record)
-        await reader.start()
-        reader.seek(Partition(CONTROL, 0), settings)
-        reader.seek(Partition(TELEMETRY, 0), telemetry)
         self.ports.health.ready(True, "steering")
 
     def follow(self, record: Record) -> None:
@@ -110,43 +148,72 @@ class Controller:
         except Reject as nonsense:
             _logger.warning("%s at offset %s: %s", record.topic, record.offset, nonsense)
 
-    async def step(self) -> list[Action]:
-        """Observe, decide, act once; return what was decided."""
+    async def step(self) -> Decision:
+        """Observe, decide, act once; return what was decided. Raises ``Fenced`` where another may lead by now."""
         seen = await self.observe()
-        actions, self._memory = self.policy(seen, self._memory)
-        for action in actions:
-            self.ports.metrics.count(names.CONTROLLER_ACTIONS_TOTAL, action=type(action).__name__.lower())
-            match action:
-                case Hold():
-                    await self._hold(action, seen)
-                case Set() | Scale():
-                    self._held = None
-                    await self._do(action, seen)
-        return actions
+        if self._window.profiler.sure:
+            await self.watch_changes()
+        if self.policy is None:
+            decision = Decision(why="the planner is being prepared", reason="the planner is being prepared")
+        else:
+            # A plan may take a second, and the loop has health and heartbeats to see to.
+            decision, self.memory = await asyncio.to_thread(self.policy, seen, self.memory)
+        self.ports.fence.check()
+        self.decided = seen, decision
+        await self._teller.changes(seen)
+        for effect in decision.effects:
+            if not effect.took:
+                self.ports.metrics.count(names.CONTROLLER_FAILURES_TOTAL, action="effect")
+            await self._teller.effect(effect)
+        if decision.held:
+            self.ports.metrics.count(names.CONTROLLER_ACTIONS_TOTAL, action="hold")
+            await self._teller.hold(decision, seen)
+        for act in decision.acts:
+            self.ports.metrics.count(names.CONTROLLER_ACTIONS_TOTAL, action=type(act).__name__.lower())
+            await self._do(act, decision, seen)
+        self._show(decision)
+        await self._leave_plan(decision)
+        return decision
 
     async def observe(self) -> Observation:
         """Return what is known now."""
         await self._look()
-        told = self.control.get(ROOM)
+        told, now_us = self.control.get(ROOM), self.ports.clock.now_us()
         paused = f"by {told['actor']}: {told['reason']}" if told and told["settings"].get("paused") else ""
+        plan = self.control.get(PLAN)
+        fresh = plan is not None and 0 <= now_us - plan["at_us"] < _PLAN_HOLDS_S * 1e6
+        expected = plan["settings"].get("rate_per_s") if plan is not None and fresh else None
         return self._window.observe(
-            self.ports.clock.now_us(), control=self.control, replicas=self._replicas, paused=paused
+            now_us, control=self.control, replicas=self._replicas, paused=paused, expected_per_s=expected
         )
 
-    async def _round(self, reader: Consumer, stop: asyncio.Event, every_s: float) -> None:
-        self.ports.health.tick()
-        until_s = self.ports.clock.monotonic_s() + every_s
-        while not stop.is_set() and (left_s := until_s - self.ports.clock.monotonic_s()) > 0:
-            for records in (await reader.fetch(timeout_s=left_s)).values():
-                for record in records:
-                    self.follow(record)
-        if not stop.is_set():
-            await self.step()
+    async def _lead(
+        self, consumer: Consumer, settings: Consumer, stop: asyncio.Event, every_s: float, preparing: asyncio.Task[None]
+    ) -> None:
+        leads = False
+        while not stop.is_set():
+            self.ports.health.tick()
+            if preparing.done():
+                preparing.result()
+            owns = LEADS in consumer.assignment()
+            if owns and not leads:
+                await self.recover(consumer)
+            elif not owns:
+                self.ports.health.ready(True, "another controller steers; this one waits")
+            leads = owns
+            until_s = self.ports.clock.monotonic_s() + every_s
+            while not stop.is_set() and (left_s := until_s - self.ports.clock.monotonic_s()) > 0:
+                for fetched in (await settings.fetch(timeout_s=0), await consumer.fetch(timeout_s=left_s)):
+                    for record in (record for records in fetched.values() for record in records):
+                        self.follow(record)
+            if leads and not stop.is_set() and LEADS in consumer.assignment():
+                await self.step()
 
     async def _look(self) -> None:
-        """Ask Serve, not each second, for that costs its controller; what it does not tell is not known."""
+        """Ask Serve: not each second, for that costs its controller, but while a replica starts."""
         now_s = self.ports.clock.monotonic_s()
-        if self._looked_s is not None and now_s - self._looked_s < _LOOK_S:
+        calm = not any(each.starting for each in self._replicas.values())
+        if self._looked_s is not None and calm and now_s - self._looked_s < _LOOK_S:
             return
         self._looked_s = now_s
         try:
@@ -155,54 +222,61 @@ class Controller:
             if self._replicas:
                 _logger.warning("replicas are not known: %s", trouble)
             self._replicas = {}
-        for member, replicas in self._replicas.items():
-            self.ports.metrics.gauge(names.REPLICAS, replicas, member=member)
+        for member, standing in self._replicas.items():
+            self.ports.metrics.gauge(names.REPLICAS, standing.wanted, member=member)
 
-    async def _do(self, action: Set | Scale, seen: Observation) -> None:
+    async def _do(self, act: Act, decision: Decision, seen: Observation) -> None:
         """Write down what will be done, then do it; where it fails, write that down too and go on."""
-        if isinstance(action, Set):
-            await self._audit("set", f"{self.pipeline}/{action.room}", action.reason, seen, action)
-            await self._set(action)
+        await self._teller.act(act, decision, seen)
+        if isinstance(act, Set):
+            await self._write(act.room, {act.name: act.value}, act.reason)
             return
-        subject = f"{self.pipeline}/{action.member}"
-        await self._audit("scale", subject, action.reason, seen, action)
         try:
-            await self.ports.scaler.scale(action.member, action.replicas)
+            await self.ports.scaler.scale(act.member, act.replicas)
         except (Retryable, Misconfigured) as failed:
             self.ports.metrics.count(names.CONTROLLER_FAILURES_TOTAL, action="scale")
-            await self._audit("failed", subject, str(failed), seen, action)
+            await self._teller.failure(act, str(failed))
             # Serve shall say itself where it stands before this is tried again.
-            self._replicas = {name: n for name, n in self._replicas.items() if name != action.member}
+            self._replicas = {name: each for name, each in self._replicas.items() if name != act.member}
             return
-        self._replicas = {**self._replicas, action.member: action.replicas}
-        self.ports.metrics.gauge(names.REPLICAS, action.replicas, member=action.member)
+        self._looked_s = None
+        self.ports.metrics.gauge(names.REPLICAS, act.replicas, member=act.member)
 
-    async def _set(self, action: Set) -> None:
-        before = self.control.get(action.room)
+    async def _write(self, room: str, settings: Mapping[str, float], reason: str) -> None:
+        before = self.control.get(room)
         control = Control(
             pipeline=self.pipeline,
-            room=action.room,
+            room=room,
             at_us=self.ports.clock.now_us(),
             epoch=1 if before is None else before["epoch"] + 1,
-            settings={**(before["settings"] if before else {}), action.name: action.value},
+            settings={**(before["settings"] if before else {}), **settings},
             actor=ACTOR,
-            reason=action.reason,
+            reason=reason,
         )
-        message = Message(f"{self.pipeline}/{action.room}".encode(), self.ports.codec.encode("control", control))
+        message = Message(f"{self.pipeline}/{room}".encode(), self.ports.codec.encode("control", control))
         await self.ports.producer.send(CONTROL, 0, [message])
         self._obey(control)
 
-    async def _hold(self, action: Hold, seen: Observation) -> None:
-        """Write a hold down, but the same one only every ``_FOLD_S``."""
+    async def _leave_plan(self, decision: Decision) -> None:
+        """Leave the rate to whoever leads next: who knows nothing of the traffic must not begin with too little."""
         now_s = self.ports.clock.monotonic_s()
-        if self._held is not None and self._held[0] == action.reason and now_s - self._held[1] < _FOLD_S:
+        if decision.rate_per_s is None or decision.ready_for_per_s is None:
             return
-        await self._audit("hold", f"{self.pipeline}/controller", action.reason, seen, action)
-        self._held = action.reason, now_s
+        if self._planned_s is not None and now_s - self._planned_s < _PLAN_EVERY_S:
+            return
+        self._planned_s = now_s
+        rates = {"rate_per_s": round(decision.rate_per_s, 3), "ready_for_per_s": round(decision.ready_for_per_s, 3)}
+        await self._write(PLAN, rates, "what the next controller begins with")
 
-    async def _audit(self, action: str, subject: str, reason: str, seen: Observation, what: Action) -> None:
-        detail = {"action": asdict(what), "seen": asdict(seen)}
-        await self._auditor.write(action, subject, reason, actor=ACTOR, detail=detail)
+    def _show(self, decision: Decision) -> None:
+        shown = (
+            (names.ARRIVALS_PER_SECOND, decision.rate_per_s),
+            (names.READY_FOR_PER_SECOND, decision.ready_for_per_s),
+            (names.PREDICTED_MISS, decision.predicted_miss),
+        )
+        for name, value in shown:
+            if value is not None:
+                self.ports.metrics.gauge(name, value)
 
     def _obey(self, control: Control) -> None:
         if control["pipeline"] != self.pipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -13,10 +14,18 @@ class ControllerSettings(RoomSettings):
     """Settings of the controller room.
 
     It decides every ``interval_s``; ``ray_dashboard`` is where Ray Serve's REST API answers, with the token of
-    the file that ``RAY_AUTH_TOKEN_PATH`` names; each member has ``min_replicas`` to ``max_replicas``.
+    the file that ``RAY_AUTH_TOKEN_PATH`` names; each member has ``min_replicas`` to ``max_replicas``, all of them
+    together take at most ``replica_cpus`` cores (0: no such limit). ``profile`` is what ``guidevane profile --json``
+    wrote: without it, profiles are learned from live batches. ``startup_s`` of a replica holds until one was seen to
+    start. Replicas cost ``usd_per_cpu_hour`` and ``usd_per_gpu_hour`` for what their member declares.
     """
 
     ray_dashboard: str = "http://127.0.0.1:8265"
     interval_s: Annotated[float, Field(ge=0.1, le=60)] = 1.0
     min_replicas: Annotated[int, Field(ge=1)] = 1
     max_replicas: Annotated[int, Field(ge=1)] = 4
+    replica_cpus: Annotated[float, Field(ge=0)] = 0.0
+    startup_s: Annotated[float, Field(gt=0)] = 20.0
+    usd_per_cpu_hour: Annotated[float, Field(ge=0)] = 0.04
+    usd_per_gpu_hour: Annotated[float, Field(ge=0)] = 0.7
+    profile: Path | None = None

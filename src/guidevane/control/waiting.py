@@ -1,0 +1,132 @@
+"""How long each room's fetches wait for company, and the patience with which a setting is changed."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from guidevane.control.actions import Set
+from guidevane.control.observation import HOT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guidevane.control.observation import Observation, StageSeen
+
+FETCH_WAIT: Final = "fetch_wait_s"
+FETCH_WAITS_S: Final = (0.002, 0.003, 0.005, 0.008, 0.012, 0.020, 0.030, 0.050)
+_ENOUGH: Final = 20
+"""Outputs in the window that a percentile must rest on to be steered by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change in waiting: to which value, wanted since when without a break."""
+
+    value: float
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Intents:
+    """The changes in waiting, by what they would change."""
+
+    of: Mapping[str, Intent] = field(default_factory=lambda: MappingProxyType({}))
+
+    def wanting(self, what: str, intent: Intent | None) -> Intents:
+        """Return the same with one intent changed, or forgotten."""
+        others = {key: value for key, value in self.of.items() if key != what}
+        return Intents(MappingProxyType(others if intent is None else {**others, what: intent}))
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a change must be wanted, without a break, before it is made: up and down apart.
+
+    Up, the least that was wanted all along is done; down, the most: who wavers moves little.
+    """
+
+    up_s: float
+    down_s: float
+
+    def decide(
+        self, what: str, now: float, wanted: float, at_us: int, intents: Intents
+    ) -> tuple[float | None, Intents]:
+        """Return the value to change to, or ``None``; and what to remember."""
+        if wanted == now:
+            return None, intents.wanting(what, None)
+        before = intents.of.get(what)
+        rising = wanted > now
+        if before is None or before.value == now or (before.value > now) != rising:
+            before = Intent(wanted, at_us)
+        milder = min(before.value, wanted) if rising else max(before.value, wanted)
+        if at_us - before.since_us >= (self.up_s if rising else self.down_s) * 1e6:
+            return milder, intents.wanting(what, None)
+        return None, intents.wanting(what, Intent(milder, before.since_us))
+
+
+def wish(
+    stage: StageSeen, name: str, value: float, reason: str, patience: Patience, at_us: int, intents: Intents
+) -> tuple[list[Set], Intents]:
+    """Return the ``Set`` of one setting of a stage's room, once it was wanted for long enough; and what to remember."""
+    key = f"{stage.name}.{name}"
+    # What a person has set stays as it is until that person takes it back.
+    if stage.settings_by:
+        return [], intents.wanting(key, None)
+    before = stage.settings.get(name)
+    if before is None:
+        return [Set(stage.name, name, value, None, reason)], intents.wanting(key, None)
+    decided, intents = patience.decide(key, before, value, at_us, intents)
+    return ([] if decided is None else [Set(stage.name, name, decided, before, reason)]), intents
+
+
+@dataclass(frozen=True, slots=True)
+class FetchWaits:
+    """How long each fetch waits for company: as long as the objective allows, for waiting saves CPU.
+
+    What is left of ``share`` of the objective, after what the way took without its waits, is dealt
+    equally over the hops; each gets half of that, since a record may just miss one fetch. A longer
+    wait must fit with ``margin`` to spare, so that noise moves nothing. Past the objective there is
+    no patience, but no wait falls below ``least`` of the objective (over the root of the hops): a way
+    that is late for want of CPU is later still with a fetch for every few events.
+    """
+
+    within_s: float
+    share: float = 0.6
+    margin: float = 0.2
+    least: float = 0.1
+    # As long as the window that is looked at: before that, its percentiles still speak of the old wait.
+    patience: Patience = Patience(up_s=10.0, down_s=10.0)
+
+    def __call__(self, seen: Observation, intents: Intents) -> tuple[list[Set], Intents]:
+        """Return a ``Set`` for each room whose wait shall change, and what to remember."""
+        last = seen.stage(HOT[-1])
+        if last is None or last.age_p99_s is None or last.records < _ENOUGH:
+            return [], intents
+        hops = [each for each in seen.stages if each.fetches]
+        waited_s = sum(each.settings.get(FETCH_WAIT, 0.0) for each in hops)
+        spare_s = self.share * self.within_s - max(last.age_p99_s - waited_s, 0.0)
+        fits_s, fits_well_s = (self.wait_s(part * spare_s, len(hops)) for part in (1, 1 - self.margin))
+        late = last.age_p99_s > self.within_s
+        patience = Patience(self.patience.up_s, 0.0) if late else self.patience
+        reason = f"p99 age {last.age_p99_s * 1e3:.0f} ms of {self.within_s * 1e3:.0f}, {len(hops)} hops"
+        found: list[Set] = []
+        for each in hops:
+            wait_s = min(fits_s, max(fits_well_s, each.settings.get(FETCH_WAIT, 0.0)))
+            more, intents = wish(each, FETCH_WAIT, wait_s, reason, patience, seen.at_us, intents)
+            found += more
+        return found, intents
+
+    def wait_s(self, spare_s: float, hops: int) -> float:
+        """Return the wait for each of ``hops`` where ``spare_s`` are left for all; never less for more.
+
+        >>> waits = FetchWaits(within_s=0.2)
+        >>> waits.wait_s(0.1, 2), waits.wait_s(-0.3, 2), waits.wait_s(9.0, 2)
+        (0.02, 0.012, 0.05)
+        """
+        hops = max(hops, 1)
+        each_s = max(spare_s / (2 * hops), self.least * self.within_s / math.sqrt(hops))
+        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, each_s) - 1, 0)]
