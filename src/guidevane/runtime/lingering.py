@@ -42,7 +42,7 @@ class _Offset:
 class Lingering:
     """Posts for each partition at most once in ``linger_s``; order holds, as in the producer."""
 
-    def __init__(self, producer: Producer, fence: Fence, *, linger_s: float = 0.1) -> None:
+    def __init__(self, producer: Producer, fence: Fence, *, linger_s: float = 0.5) -> None:
         self.producer = producer
         self.fence = fence
         self.linger_s = linger_s
