@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.control.plant import Action, Setting
+from guidevane.control.shedding import ahead_s
 from loadtests.steering.baselines import static
 from loadtests.steering.plant import trial
-from loadtests.steering.plant.cluster import least_ahead_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 SMOOTH_S = (2, 5, 10, 20, 60)
 _VISITS, _FEWEST, _MOST = 200e6, 80, 200
 _BISECTIONS = 7
+FULL_PER_S = 1e9
+
+
+def ahead_when_busy(case: Case, plan: Plan) -> tuple[float, ...]:
+    """Return what events are shed by: full batches everywhere, as for whoever knows that there is too little."""
+    return ahead_s(case.graph, [plan[name] for name in case.graph.names], FULL_PER_S, case.slo_s)
 
 
 def kept(needed: Ints, startup_s: float) -> Ints:
@@ -94,7 +100,6 @@ class Search:
             [np.bincount(at[coming[:, s]], minlength=self.seconds) for s in range(len(self.graph.stages))], axis=1
         )
         self.smoothed: dict[int, Floats] = {}
-        self.rest = least_ahead_s(self.graph)
 
     def rates(self, smooth_s: int) -> Floats:
         """Return the rate at each stage, float64[T, S], as a mean over ``smooth_s`` around each second."""
@@ -120,7 +125,7 @@ class Search:
             h = [hw.name for hw in stage.hardware].index(setting.hardware)
             replicas[:, s, h] = kept(schedule.needed[:, s], stage.hardware[h].startup_s)
             batch[:, s, h] = setting.batch
-        shed = np.asarray(self.rest) if schedule.shed else None
+        shed = np.asarray(ahead_when_busy(self.case, schedule.plan)) if schedule.shed else None
         late, cost = trial.misses(self.scene, replicas, batch, most=self.case.allowed, shed=shed)
         return replace(schedule, missed=late, cost_usd=cost)
 
@@ -227,7 +232,8 @@ class Oracle:
         ordered = memory if isinstance(memory, list) else self._orders()
         at = min(int(seen.time_s), len(ordered) - 1)
         held = at > 0 and ordered[at] == ordered[at - 1]
-        return Action(ordered[at], "foreseen", shed=self.schedule.shed, held=held), ordered
+        ahead = dict(zip(self.case.graph.names, ahead_when_busy(self.case, self.schedule.plan), strict=True))
+        return Action(ordered[at], "foreseen", shed=self.schedule.shed, ahead_s=ahead, held=held), ordered
 
     def _orders(self) -> list[Plan]:
         columns = {

@@ -193,7 +193,8 @@ class Cluster:
             c.clock[s, columns.WAIT] = setting.wait_s
             c.stage[s, columns.SKIP] = stage.name in left_out
         self._settings = dict(action.settings)
-        c.clock[:, columns.SHED_BELOW] = self._least_ahead_s if action.shed else -1.0
+        ahead = action.ahead_s or dict(zip(graph.names, self._least_ahead_s, strict=True))
+        c.clock[:, columns.SHED_BELOW] = [ahead[name] for name in graph.names] if action.shed else -1.0
 
     @cached_property
     def _least_ahead_s(self) -> tuple[float, ...]:

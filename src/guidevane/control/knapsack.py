@@ -60,6 +60,22 @@ def fairest(misses: Sequence[Sequence[float]], capacity: int) -> tuple[int, ...]
     return found
 
 
+def charged(misses: Sequence[float], now: int, *, horizon_s: float, startup_s: float) -> list[float]:
+    """Return what one pipeline misses over ``horizon_s`` from now on, by units, if it has ``now`` of them.
+
+    ``misses``: per second, by units. Units that are added serve only after ``startup_s``; what is given
+    up is missed at once. :func:`shares` of such tables weighs each single move against its price.
+
+    >>> charged([9.0, 4.0, 1.0], 1, horizon_s=60, startup_s=20)
+    [540.0, 240.0, 120.0]
+    """
+    started_s = max(horizon_s - startup_s, 0.0)
+    return [
+        miss * horizon_s if units <= now else misses[min(now, len(misses) - 1)] * startup_s + miss * started_s
+        for units, miss in enumerate(misses)
+    ]
+
+
 def moved(
     now: Sequence[int], misses: Sequence[Sequence[float]], capacity: int, *, horizon_s: float, startup_s: float
 ) -> tuple[int, ...]:

@@ -76,12 +76,15 @@ def plan(
     )
 
 
-def quick_plan(trial: Trial, hardware: Sequence[str | None] | None = None) -> tuple[Setting, ...]:
+def quick_plan(
+    trial: Trial, hardware: Sequence[str | None] | None = None, *, near: Sequence[Setting] | None = None
+) -> tuple[Setting, ...]:
     """Return a feasible configuration within some tens of milliseconds, mostly the cheapest or next to it.
 
-    Raises ``Infeasible`` where it finds none.
+    ``near``: settings that are about right, on the hardware to be used: what is searched around. Raises
+    ``Infeasible`` where it finds none.
     """
-    found = _Search(trial, 0, hardware or [None] * len(trial.graph.stages), with_greedy=False).quick()
+    found = _Search(trial, 0, hardware or [None] * len(trial.graph.stages), with_greedy=False).quick(near)
     if found is None:
         raise Infeasible("no plan was found by adding replicas → a longer objective, or faster hardware")
     return found
@@ -192,9 +195,13 @@ class _Search:
         whole = [each for options in first for each in options]
         return self.trial.much(whole) if all(first) else len(self.trial.arrivals[0])
 
-    def quick(self) -> tuple[Setting, ...] | None:
+    def quick(self, near: Sequence[Setting] | None = None) -> tuple[Setting, ...] | None:
         """Return a feasible configuration that no single replica less leaves feasible; not always the cheapest."""
-        found = self._upper(sorted(self._vectors(self._kinds())))
+        if near is None:
+            found = self._upper(sorted(self._vectors(self._kinds())))
+        else:
+            kinds, replicas = tuple(each.hardware for each in near), tuple(each.replicas for each in near)
+            found = self._dive(kinds, replicas, float("inf"))
         slimmer = found
         while slimmer is not None:
             found = slimmer

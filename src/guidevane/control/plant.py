@@ -109,15 +109,16 @@ class Action:
 
     ``level``: how many members a quorum does without (``Graph.dropped``). ``shed``: events that cannot
     meet their deadline any more are dropped before they are computed, whenever a replica looks for work:
-    those for which the start, the service of a batch of all that wait (up to the largest) and the least
-    time of what remains (``Graph.rest_s`` less the stage's own) end
-    behind the deadline. Such an event is a miss.
+    those for which the start, the service of a batch of all that wait (up to the largest) and the time of
+    what remains end behind the deadline. Such an event is a miss. ``ahead_s``: that time by stage
+    (:func:`guidevane.control.shedding.ahead_s`); without, the least there is (``Graph.rest_s`` less the stage's own).
     """
 
     settings: Mapping[str, Setting]
     reason: str
     level: int = 0
     shed: bool = False
+    ahead_s: Mapping[str, float] | None = None
     held: bool = False
     rejected: tuple[Rejected, ...] = ()
     predicted_miss: float | None = None

@@ -46,6 +46,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     deadlines: Times,
     ahead_s: float,
     drop: bool,  # noqa: FBT001 - compiled code takes its arguments by position
+    drop_s: float,
     late_limit: int,
     out_ids: Ids,
     out_times: Times,
@@ -55,7 +56,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
     oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
     seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
-    becomes, free first. With ``drop``, an event whose batch would end, with ``ahead_s`` still to go,
+    becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
     behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
     behind their deadlines less ``ahead_s``, the pass ends and returns -1.
     """
@@ -98,7 +99,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
                 waiting = 1
                 while waiting < batch and i + waiting < n and times[i + waiting] <= start:
                     waiting += 1
-                ends = start + table[waiting] + ahead_s
+                ends = start + table[waiting] + drop_s
                 while i < n and took - begin < batch and times[i] <= start:
                     taken[took] = ids[i]
                     took += ends <= deadlines[ids[i]]

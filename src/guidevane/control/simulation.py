@@ -105,6 +105,8 @@ class Simulation:
         n = len(trace)
         self._ids = np.arange(n, dtype=np.int32)
         self._into = [graph.into(name) for name in graph.names]
+        self._befores = [[graph.index[graph.edges[edge].before] for edge in into] for into in self._into]
+        self._may_end = [graph.may_end(name) for name in graph.names]
         self._ends: list[npt.NDArray[np.bool_]] = []
         self._need: list[npt.NDArray[np.int16]] = []
         self._left = np.zeros(n, np.int16)
@@ -132,32 +134,39 @@ class Simulation:
         *,
         limit: int | None = None,
         drop: bool = False,
+        ahead_s: Sequence[float] | None = None,
         schedules: Sequence[Schedule] | None = None,
     ) -> Outcome:
         """Run a configuration (one setting per stage, in the graph's order); stop beyond ``limit`` misses.
 
-        ``drop``: events that cannot meet their deadline are not served. ``schedules``: changes of the
-        replicas, per stage. A replica count of 0 serves nobody.
+        ``drop``: events that cannot meet their deadline are not served; ``ahead_s``: what is then taken, per
+        stage, for the time from its end to the end of the event (None: the least there is). ``schedules``:
+        changes of the replicas, per stage. A replica count of 0 serves nobody.
         """
         n = len(self.trace)
         stop = _NEVER if limit is None else limit
         ahead = self._ahead(settings)
+        asked = tuple(ahead_s) if ahead_s else ahead
         ends, left = np.zeros(n), self._left.copy()
         streams: list[Stream] = []
         for at, setting in enumerate(settings):
             schedule = schedules[at] if schedules else Schedule()
-            key = (at, drop, *((settings[i], schedules[i] if schedules else None) for i in self._before[at]))
+            before = self._before[at]
+            key = (at, drop, *((settings[i], schedules[i] if schedules else None) for i in before))
+            if ahead_s:
+                key = (*key, *(asked[i] for i in before))
             stream = self._kept.get(key)
             if stream is None:
                 late_limit = stop if self._strict[at] else _NEVER
-                stream = self._serve(at, setting, schedule, self._arrivals(at, streams), ahead[at], drop, late_limit)
+                came = self._arrivals(at, streams)
+                stream = self._serve(at, setting, schedule, came, (ahead[at], asked[at]), drop, late_limit)
                 if stream is None:
                     return Outcome(stop + 1, n, None)
                 self._keep(key, stream)
             else:
                 self._kept.move_to_end(key)
             streams.append(stream)
-            if self.graph.may_end(self.graph.names[at]):
+            if self._may_end[at]:
                 queues.finish(*stream, self._ends[at], ends, left)
         latencies = ends - self.trace.arrivals
         latencies[left > 0] = np.inf
@@ -167,10 +176,9 @@ class Simulation:
     def _arrivals(self, at: int, streams: Sequence[Stream]) -> Stream:
         if not self._into[at]:
             return self._ids, self.trace.arrivals
-        edges = [(edge, self.graph.edges[edge]) for edge in self._into[at]]
         parts = [
-            queues.follow(*streams[self.graph.index[edge.before]], self.trace.taken[number], self.graph.hop_s)
-            for number, edge in edges
+            queues.follow(*streams[before], self.trace.taken[edge], self.graph.hop_s)
+            for before, edge in zip(self._befores[at], self._into[at], strict=True)
         ]
         if len(parts) == 1:
             return parts[0]
@@ -184,7 +192,7 @@ class Simulation:
         setting: Setting,
         schedule: Schedule,
         arrivals: Stream,
-        ahead_s: float,
+        ahead: tuple[float, float],
         drop: bool,  # noqa: FBT001 - one of the arguments of run, handed on
         late_limit: int,
     ) -> Stream | None:
@@ -210,8 +218,9 @@ class Simulation:
                 times,
                 changes,
                 self._deadlines,
-                ahead_s,
+                ahead[0],
                 drop,
+                ahead[1],
                 late_limit,
                 *out,
             )

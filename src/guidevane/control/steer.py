@@ -12,29 +12,36 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from guidevane.control.bridging import bridged
+from guidevane.control.hardware import Choice
 from guidevane.control.headroom import Headroom
+from guidevane.control.outlook import Planned
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
-from guidevane.control.table import STEP, Row, Table, class_of
+from guidevane.control.shedding import ahead_s
+from guidevane.control.table import STEP, Row, Table, class_of, place
 from guidevane.control.traffic import Traffic
 from guidevane.control.trial import hourly_usd
 
 if TYPE_CHECKING:
     from guidevane.control.graph import Graph
+    from guidevane.control.hardware import Kinds
     from guidevane.control.plant import Observation
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the tuner knows besides the table. ``wanted``: (time, rate to be ready for) of the patience span.
+    """What the tuner knows besides the table. ``ready_for``: the rate that the last decision is for.
 
     ``events`` and ``misses`` are slowly forgotten: the budget. ``recent``: (ended, missed) of the last 120
-    observations, from which the slow integral moves ``margin``. ``dispersion``: the one planned for.
+    observations that brought no more than was planned for, from which the slow integral moves
+    ``margin``. ``dispersion``: the one planned for; ``bursts``: the usual one. ``choice``: the hardware, and what
+    was regretted of it.
     """
 
     traffic: Traffic = field(default_factory=Traffic)
     headroom: Headroom = field(default_factory=Headroom)
-    wanted: tuple[tuple[float, float], ...] = ()
+    ready_for: float = 0.0
+    learned_at_s: float = 0.0
     events: float = 0.0
     misses: float = 0.0
     margin: float = 1.0
@@ -42,6 +49,8 @@ class Memory:
     recent: tuple[tuple[int, int], ...] = ()
     corrections: tuple[Correction, ...] = ()
     dispersion: float = 2.0
+    bursts: float = 2.0
+    choice: Choice | None = None
     last: Action | None = None
 
 
@@ -49,15 +58,16 @@ class Memory:
 class Tuning:
     """The tuner's constants: spans in seconds, shares 0-1. None of them was fitted to a single pipeline."""
 
-    hold_s: float = 40.0
-    hold_startups: float = 1.5
-    surprise_share: float = 0.4
+    hold_s: float = 20.0
+    hold_startups: float = 1.2
+    use_share: float = 0.6
     plan_share: float = 0.5
+    most_share: float = 1.2
     budget_horizon_s: float = 900.0
     budget_memory_s: float = 3600.0
     drain_s: float = 4.0
     margin_every_s: float = 30.0
-    learn_every: int = 10
+    learn_every_s: float = 10.0
 
 
 class Steering:
@@ -72,7 +82,7 @@ class Steering:
         self.graph, self.slo_s, self.epsilon = graph, slo_s, epsilon
         self.tuning = tuning or Tuning()
         self._tables: dict[tuple[object, ...], Table] = {}
-        self._hardware: dict[tuple[object, ...], tuple[str, ...]] = {}
+        self._outlooks: dict[tuple[object, ...], Planned] = {}
 
     def __call__(self, seen: Observation, memory: Memory | None) -> tuple[Action, Memory]:
         """Return what shall be, and what to remember."""
@@ -81,12 +91,10 @@ class Steering:
     def first(self, seen: Observation) -> tuple[Action, Memory]:
         """Return what to deploy before anything was observed: a plan for the rate that is expected."""
         expected = seen.expected_per_s or 1.0
-        memory = Memory(
-            corrections=tuple(Correction() for _ in self.graph.stages),
-            wanted=((seen.time_s, expected),),
-            margin_at_s=seen.time_s,
-        )
-        row = self._table(memory, expected).row(expected * memory.headroom.factor, memory.dispersion)
+        memory = Memory(corrections=tuple(Correction() for _ in self.graph.stages), margin_at_s=seen.time_s)
+        ready_for = expected * memory.headroom.factor
+        memory = replace(memory, ready_for=ready_for, choice=self._opening(memory, expected))
+        row = self._table(memory).row(ready_for, memory.dispersion)
         action = self._action(
             row.settings, row, f"the first plan, for {expected:.1f} events/s expected", None, expected, memory
         )
@@ -95,31 +103,34 @@ class Steering:
     def step(self, seen: Observation, memory: Memory) -> tuple[Action, Memory]:
         """Return what shall be from now on, and what to remember."""
         memory = self._observed(seen, memory)
-        traffic, now = memory.traffic, seen.time_s
+        traffic, tuning = memory.traffic, self.tuning
         startup_s = self._startup_s(memory)
-        hold_s = max(self.tuning.hold_s, self.tuning.hold_startups * startup_s)
-        headroom = memory.headroom.after(traffic.rate_per_s, traffic.surplus_per_s(5.0))
-        if len(headroom.rates) % self.tuning.learn_every == 0:
-            headroom = headroom.chosen(self._share(memory), lag_s=startup_s + 2, hold_s=hold_s)
-        factor, level = headroom.factor, headroom.level_per_s
+        hold_s = max(tuning.hold_s, tuning.hold_startups * startup_s)
         ahead = traffic.ahead_per_s(startup_s + 2)
-        ready_for = memory.margin * max(traffic.rate_per_s * factor, level, ahead)
+        rising = ahead if ahead > traffic.rate_per_s else 0.0
+        headroom = memory.headroom.after(traffic.rate_per_s, traffic.demand_per_s(), rising)
+        passed_s = seen.time_s - memory.learned_at_s
+        learning = passed_s >= tuning.learn_every_s
+        if learning:
+            headroom = headroom.chosen(
+                self._share(memory), lag_s=startup_s + 2, hold_s=hold_s, outlook=self._outlook(memory)
+            )
+            memory = replace(memory, learned_at_s=seen.time_s)
+        target = memory.margin * headroom.ready_for(hold_s)
         # What little was seen so far does not outweigh what was expected.
         known_s = traffic.seen_s()
-        expected = seen.expected_per_s or traffic.rate_per_s
-        if known_s < 30 and traffic.rate_per_s < expected:  # noqa: PLR2004 - half a minute
-            ready_for = max(ready_for, expected * (1 - known_s / 30) + ready_for * known_s / 30)
-        wanted = (*((at, rate) for at, rate in memory.wanted if at > now - hold_s), (now, ready_for))
-        target = max(rate for _, rate in wanted)
-        table = self._table(memory, target)
-        row = table.row(target, memory.dispersion)
+        expected = seen.expected_per_s or 0.0
+        if known_s < _SETTLED_S:
+            target = max(target, expected * headroom.factor * (1 - known_s / _SETTLED_S))
+        memory = replace(memory, headroom=headroom, ready_for=target)
+        if learning:
+            memory = replace(memory, choice=self._chosen(memory, target, passed_s, startup_s))
+        row = self._table(memory).row(target, memory.dispersion)
         settings = bridged(self.graph, self._with_backlog(row, seen), seen, traffic.rate_per_s, self.slo_s)
-        memory = replace(memory, wanted=wanted, headroom=headroom)
         reason = (
             f"{traffic.rate_per_s:.1f} events/s over {traffic.span_s:g} s, dispersion {traffic.dispersion:.1f}; "
-            f"ready for {target:.1f} (headroom {factor:.2f}, at least {level:.1f}, slope to {ahead:.1f}, "
-            f"margin {memory.margin:.2f}, "
-            f"{len(wanted)} s of patience)"
+            f"ready for {target:.1f} (headroom {headroom.factor:.2f} kept {hold_s * headroom.held:.0f} s, at least "
+            f"{headroom.level_per_s:.1f}, slope to {ahead:.1f}, margin {memory.margin:.2f})"
         )
         action = self._action(settings, row, reason, memory.last, traffic.rate_per_s, memory)
         return action, replace(memory, last=action)
@@ -130,7 +141,9 @@ class Steering:
         traffic = memory.traffic.after(seen.counts, seen.interval_s)
         forget = math.exp(-seen.interval_s / tuning.budget_memory_s)
         events, misses = memory.events * forget + seen.ended, memory.misses * forget + seen.missed
-        recent = (*memory.recent, (seen.ended, seen.missed))[-120:]
+        # What nobody was ready for is headroom's to learn from, not the margin's.
+        foreseen = traffic.demand_per_s() <= memory.ready_for
+        recent = (*memory.recent, (seen.ended, seen.missed if foreseen else 0))[-120:]
         corrections = tuple(
             correction.learn(
                 stage.on(each.hardware).profile, [(served.batch, served.mean_s, served.count) for served in each.served]
@@ -139,18 +152,17 @@ class Steering:
                 self.graph.stages, (seen.stage(name) for name in self.graph.names), memory.corrections, strict=True
             )
         )
+        bursts = _drawn(memory.bursts, traffic, seen, memory.headroom.usual_per_s)
         # Burstiness is a class of the table: it changes where it is clearly another.
         dispersion = memory.dispersion
-        if class_of(traffic.dispersion / 1.1) > class_of(dispersion) or class_of(traffic.dispersion * 1.25) < class_of(
-            dispersion
-        ):
-            dispersion = traffic.dispersion
+        if class_of(bursts / 1.1) > class_of(dispersion) or class_of(bursts * 1.25) < class_of(dispersion):
+            dispersion = bursts
         margin, margin_at_s = memory.margin, memory.margin_at_s
         if now - margin_at_s >= tuning.margin_every_s:
             ended = sum(each for each, _ in recent)
             burnt = sum(each for _, each in recent) / ended if ended else 0.0
-            pull = min(max((burnt - self.epsilon * tuning.plan_share) / self.epsilon, -1.0), 2.0)
-            margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 0.97), 1.3), now
+            pull = min(max((burnt - self.epsilon) / self.epsilon, -1.0), 2.0)
+            margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 1.0), 1.3), now
         return replace(
             memory,
             traffic=traffic,
@@ -159,15 +171,17 @@ class Steering:
             recent=recent,
             corrections=corrections,
             dispersion=dispersion,
+            bursts=bursts,
             margin=margin,
             margin_at_s=margin_at_s,
         )
 
     def _share(self, memory: Memory) -> float:
-        """Return the share of events that surprises may cost from now on: what is left of the budget moves it."""
-        coming = max(memory.traffic.rate_per_s, 1e-9) * self.tuning.budget_horizon_s
+        """Return the share of events that may miss from now on: what is left of the budget moves it."""
+        coming = max(memory.headroom.usual_per_s, 1e-9) * self.tuning.budget_horizon_s
         left = self.epsilon * (memory.events + coming) - memory.misses
-        return self.tuning.surprise_share * min(max(left / coming, 0.05 * self.epsilon), 3 * self.epsilon)
+        most = self.tuning.most_share * self.epsilon
+        return self.tuning.use_share * min(max(left / coming, 0.05 * self.epsilon), most)
 
     def _with_backlog(self, row: Row, seen: Observation) -> tuple[Setting, ...]:
         """Return a row's settings, with the replicas that what waits already needs to be gone in ``drain_s``.
@@ -196,13 +210,15 @@ class Steering:
         memory: Memory,
     ) -> Action:
         chosen = dict(zip(self.graph.names, settings, strict=True))
+        busiest = max(rate_per_s, memory.traffic.demand_per_s())
+        ahead = dict(zip(self.graph.names, ahead_s(self.graph, settings, busiest, self.slo_s), strict=True))
         if last is not None and dict(last.settings) == chosen:
-            return replace(last, reason=f"held: {reason}", held=True, rejected=())
-        table = self._table(memory, rate_per_s)
+            return replace(last, reason=f"held: {reason}", held=True, rejected=(), ahead_s=ahead)
+        table, at = self._table(memory), place(row.rate_per_s)
         usd = hourly_usd(self.graph, settings)
         options = [] if last is None else [("stay as it is", tuple(last.settings[name] for name in self.graph.names))]
         options.append(("the plan for the rate now", table.row(rate_per_s, memory.dispersion).settings))
-        options.append(("one step of the table less", table.row(row.rate_per_s / STEP**4, memory.dispersion).settings))
+        options.append(("one step of the table less", table.row(row.rate_per_s / STEP**2, memory.dispersion).settings))
         rejected = tuple(
             Rejected(
                 what,
@@ -212,13 +228,14 @@ class Steering:
             )
             for what, other in options
             if other != settings
-            for miss, cost in [(table.miss(other, row.rate_per_s, memory.dispersion), hourly_usd(self.graph, other))]
+            for miss, cost in [(table.probed(other, at, memory.dispersion), hourly_usd(self.graph, other))]
         )
-        predicted = table.miss(settings, row.rate_per_s, memory.dispersion)
+        predicted = table.probed(settings, at, memory.dispersion)
         return Action(
             settings=chosen,
             reason=reason if row.feasible else f"{reason}; no plan keeps the objective, so the rate is borne",
             shed=True,
+            ahead_s=ahead,
             rejected=rejected,
             predicted_miss=predicted,
             usd_per_hour=usd,
@@ -230,27 +247,66 @@ class Steering:
             return max(hw.startup_s for stage in self.graph.stages for hw in stage.hardware)
         return max(stage.on(memory.last.settings[stage.name].hardware).startup_s for stage in self.graph.stages)
 
-    def _table(self, memory: Memory, rate_per_s: float) -> Table:
-        """Return the table for the profiles as live batches have them, on the hardware chosen for about this rate."""
-        scales = tuple(_quantized(each) for each in memory.corrections)
-        key: tuple[object, ...] = scales
-        if key not in self._tables:
-            graph = self.graph if not any(scales) else _slowed(self.graph, scales)
-            if key not in self._hardware:
-                self._hardware[key] = self._choose(graph, rate_per_s)
-            self._tables[key] = Table(graph, self.slo_s, self.tuning.plan_share * self.epsilon, self._hardware[key])
-        return self._tables[key]
+    def _table(self, memory: Memory, kinds: Kinds | None = None) -> Table:
+        """Return the table for the profiles as live batches have them, on the hardware in force or on another."""
+        return self._planned(tuple(_quantized(each) for each in memory.corrections), kinds or _in_force(memory))
 
-    def _choose(self, graph: Graph, rate_per_s: float) -> tuple[str, ...]:
+    def _planned(self, scales: tuple[int, ...], kinds: Kinds | None) -> Table:
+        if (scales, kinds) not in self._tables:
+            graph = _slowed(self.graph, scales) if any(scales) else self.graph
+            self._tables[scales, kinds] = Table(graph, self.slo_s, self.tuning.plan_share * self.epsilon, kinds)
+        return self._tables[scales, kinds]
+
+    def _outlook(self, memory: Memory) -> Planned:
+        """Return what the table says of price and misses, at the dispersion that is planned for."""
+        table = self._table(memory)
+        key = (id(table), class_of(memory.dispersion))
+        if key not in self._outlooks:
+            self._outlooks[key] = Planned(table, memory.dispersion)
+        return self._outlooks[key]
+
+    def _opening(self, memory: Memory, rate_per_s: float) -> Choice:
         """Return the hardware per stage that is cheapest over about half to twice a rate."""
-        free = Table(graph, self.slo_s, self.tuning.plan_share * self.epsilon)
         rates = [rate_per_s * factor for factor in (0.6, 1.0, 1.6)]
-        candidates = list(
-            dict.fromkeys(tuple(each.hardware for each in free.row(rate, 2.0).settings) for rate in rates)
+        candidates = list(dict.fromkeys(self._cheapest(memory, rate) for rate in rates))
+        costs = [sum(self._table(memory, kinds).row(rate, 2.0).usd_per_hour for rate in rates) for kinds in candidates]
+        return Choice(candidates[costs.index(min(costs))])
+
+    def _cheapest(self, memory: Memory, rate_per_s: float) -> Kinds:
+        """Return the hardware of the cheapest plan for a rate."""
+        free = self._planned(tuple(_quantized(each) for each in memory.corrections), None)
+        return tuple(each.hardware for each in free.row(rate_per_s, 2.0).settings)
+
+    def _chosen(self, memory: Memory, target: float, passed_s: float, startup_s: float) -> Choice:
+        """Return the hardware from now on; rates are taken in steps of a third: plans on any hardware take a while."""
+        choice = memory.choice or Choice(_in_force(memory))
+        if all(len(stage.hardware) == 1 for stage in self.graph.stages):
+            return choice
+        rate = STEP ** (4 * math.ceil(place(target) / 4))
+        best = self._cheapest(memory, rate)
+        if best == choice.kinds and not choice.regrets:
+            return choice
+        return choice.after(
+            lambda kinds: self._table(memory, kinds).row(rate, memory.dispersion), best, passed_s, startup_s=startup_s
         )
-        tables = [Table(graph, self.slo_s, self.tuning.plan_share * self.epsilon, kinds) for kinds in candidates]
-        costs = [sum(table.row(rate, 2.0).usd_per_hour for rate in rates) for table in tables]
-        return candidates[costs.index(min(costs))]
+
+
+_SETTLED_S = 30.0
+_UP_S, _DOWN_S = 30.0, 300.0
+
+
+def _drawn(bursts: float, traffic: Traffic, seen: Observation, usual_per_s: float) -> float:
+    """Return the usual dispersion one observation later: it rises within half a minute of traffic, and falls in five.
+
+    What comes in a lull says little of how bursty the traffic is that matters: seconds count by their events.
+    """
+    span_s = _UP_S if traffic.dispersion > bursts else _DOWN_S
+    weight = min(sum(seen.counts) / max(usual_per_s, 1e-9), 3 * seen.interval_s) / span_s
+    return bursts + min(weight, 1.0) * (traffic.dispersion - bursts)
+
+
+def _in_force(memory: Memory) -> Kinds:
+    return memory.choice.kinds if memory.choice else ()
 
 
 def _quantized(correction: Correction) -> int:

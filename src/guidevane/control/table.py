@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from guidevane.control.arrivals import gamma_arrivals
 from guidevane.control.planner import Infeasible, quick_plan
-from guidevane.control.trial import Demand, Trial, hourly_usd
+from guidevane.control.shedding import ahead_s
+from guidevane.control.simulation import Simulation, Trace
+from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, replica_counts
 
 if TYPE_CHECKING:
     from guidevane.control.graph import Graph
     from guidevane.control.plant import Setting
 
-STEP = 1.05
+STEP = 1.08
 """From one rate of the table to the next."""
 
 CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -21,7 +24,13 @@ CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 _EVENTS = 4000
 _LEAST_EPSILON = 2e-4
-_SMOOTH = 2
+_SMOOTH = 1
+_MOST_PROBES = 64
+_MORE = 3
+_ANCHORS = (4, 16)
+"""A plan is searched from scratch at each sixteenth place, from there at each fourth, from there at the others."""
+_SCALED = 0.9
+"""Larger pools are busier: from one rate to the next, replicas grow a little less than the rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,15 @@ class Table:
         self._planned: dict[tuple[int, int], Row] = {}
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
         self._trials: dict[tuple[int, int], Trial] = {}
+        self._probes: dict[tuple[int, int], Simulation] = {}
+        self._probed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
 
     def row(self, rate_per_s: float, dispersion: float) -> Row:
         """Return the cheapest row for this rate or a somewhat higher one, at this dispersion's class."""
         at, kind = place(rate_per_s), class_of(dispersion)
-        return min((self._row(each, kind) for each in range(at, at + _SMOOTH + 1)), key=lambda row: row.usd_per_hour)
+        smooth = 0 if self.hardware is None else _SMOOTH
+        rows = (self._row(each, kind) for each in range(at, at + smooth + 1))
+        return min(rows, key=lambda row: (not row.feasible, row.usd_per_hour))
 
     def miss(self, settings: tuple[Setting, ...], rate_per_s: float, dispersion: float) -> float:
         """Return the share of events that would miss under other settings, as simulated."""
@@ -61,6 +74,20 @@ class Table:
         if key not in self._missed:
             self._missed[key] = self._trial(*key[1:]).miss(settings)
         return self._missed[key]
+
+    def probed(self, settings: tuple[Setting, ...], at: int, dispersion: float) -> float:
+        """Return the share of events that would miss at the rate of place ``at``: of one trace, for a first look."""
+        key = (at, class_of(dispersion))
+        if (settings, *key) not in self._probed:
+            if key not in self._probes:
+                if len(self._probes) > _MOST_PROBES:
+                    self._probes.pop(next(iter(self._probes)))
+                arrivals = gamma_arrivals(STEP**at, CLASSES[key[1]], _EVENTS, 3)
+                trace = Trace.draw(self.graph, arrivals, 3)
+                self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 22)
+            ahead = ahead_s(self.graph, settings, STEP**at, self.slo_s)
+            self._probed[settings, *key] = self._probes[key].run(settings, drop=self.drop, ahead_s=ahead).miss
+        return self._probed[settings, *key]
 
     def _trial(self, at: int, kind: int) -> Trial:
         key = (at, kind)
@@ -76,13 +103,41 @@ class Table:
             )
         return self._trials[key]
 
+    def _tougher(self, trial: Trial, settings: tuple[Setting, ...], at: int, scv: float) -> tuple[Setting, ...]:
+        """Return a feasible plan of the same replicas with batches that miss least where a fourth more comes."""
+        best, least = settings, self.probed(settings, at + _MORE, scv)
+        for number, stage in enumerate(self.graph.stages):
+            for batch in batch_sizes(stage, best[number].hardware):
+                other = (*best[:number], replace(best[number], batch=batch), *best[number + 1 :])
+                if batch <= best[number].batch or self.probed(other, at + _MORE, scv) >= least:
+                    continue
+                if trial.feasible(other):
+                    best, least = other, self.probed(other, at + _MORE, scv)
+        return best
+
+    def _near(self, at: int, kind: int) -> tuple[Setting, ...] | None:
+        """Return the settings that the plan of a place is searched around: those of an anchor below, for its rate."""
+        span = next((each for each in _ANCHORS if at % each), None)
+        if self.hardware is None or span is None:
+            return None
+        below = self._row(at - at % span, kind)
+        if not below.feasible:
+            return None
+        near = []
+        for stage, each in zip(self.graph.stages, below.settings, strict=True):
+            wanted = each.replicas * (STEP ** (at % span)) ** _SCALED
+            sizes = replica_counts(stage)
+            near.append(replace(each, replicas=next((size for size in sizes if size >= wanted - 1e-9), sizes[-1])))
+        return tuple(near)
+
     def _row(self, at: int, kind: int) -> Row:
         key = (at, kind)
         if key not in self._planned:
             rate, scv = STEP**at, CLASSES[kind]
             trial = self._trial(at, kind)
             try:
-                settings = quick_plan(trial, self.hardware)
+                near = self._near(at, kind)
+                settings = self._tougher(trial, quick_plan(trial, self.hardware, near=near), at, scv)
                 row = Row(rate, scv, settings, hourly_usd(self.graph, settings))
             except Infeasible:
                 settings = trial.bearing(self.hardware)

@@ -60,25 +60,32 @@ class Traffic:
         """Return how far back the counts go."""
         return len(self.halves) * HALF_S
 
-    def surplus_per_s(self, window_s: float = 10.0) -> float:
-        """Return the rate of the last ``window_s``, less one and a half times its own noise."""
+    def demand_per_s(self, window_s: float = 5.0) -> float:
+        """Return the rate of the last ``window_s``, as far as it is more than noise: else the rate that is known.
+
+        Of the difference between the two, one and a half standard errors are taken for chance (soft
+        thresholding: Donoho, 1995).
+        """
         window_s = min(window_s, self.seen_s()) or window_s
-        events = self.count(window_s)
-        return max(events - 1.5 * math.sqrt(self.dispersion * events), 0.0) / window_s
+        came = self.count(window_s) / window_s
+        noise = 1.5 * math.sqrt(self.dispersion * max(came, self.rate_per_s) / window_s)
+        gap = came - self.rate_per_s
+        return max(self.rate_per_s + math.copysign(max(abs(gap) - noise, 0.0), gap), 0.0)
 
     def ahead_per_s(self, horizon_s: float) -> float:
         """Return where a significant slope leads in ``horizon_s``; the rate now, where there is none or it falls.
 
-        The last 5 s against the 15 s before them; significant beyond 2.5 standard errors.
+        The last 5 s against the 15 s before them; significant beyond 3 standard errors, of which 2 are
+        taken off, as the slopes that are noticed are those that chance has made steeper.
         """
         if self.seen_s() < 20:  # noqa: PLR2004 - the two windows
             return self.rate_per_s
         new, old = self.count(5), self.count(20) - self.count(5)
         slope = (new / 5 - old / 15) / 10
-        error = math.sqrt(self.dispersion * (new / 25 + old / 225)) / 10
-        if slope <= 2.5 * max(error, 1e-9):
+        error = max(math.sqrt(self.dispersion * (new / 25 + old / 225)) / 10, 1e-9)
+        if slope <= 3 * error:
             return self.rate_per_s
-        return max(self.rate_per_s, new / 5 + slope * (horizon_s + 2.5))
+        return max(self.rate_per_s, new / 5 + (slope - 2 * error) * (horizon_s + 2.5))
 
 
 def _in_halves(counts: Sequence[int], interval_s: float) -> tuple[int, ...]:

@@ -1,0 +1,99 @@
+"""What being ready for one rate costs, and what it misses where another comes: what headroom is weighed with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from guidevane.control.table import STEP
+
+if TYPE_CHECKING:
+    from guidevane.control.table import Table
+
+Rates: TypeAlias = npt.NDArray[np.float64]
+
+_LEAST_PER_S, _PLACES = 0.05, 250
+_AROUND = (-6, -4, -2, 0, 2, 4, 6, 8, 12, 16)
+"""Where misses are simulated, in steps of the table from the rate that was planned for: 0.63 to 3.4 times as much."""
+
+
+class Outlook(Protocol):
+    """For float64[n] rates that a pipeline is made ready for: what that costs, and what is missed."""
+
+    def usd(self, ready: Rates, /) -> Rates:
+        """Return $ per hour, float64[n]."""
+        ...
+
+    def missed(self, ready: Rates, come: Rates, /) -> Rates:
+        """Return the share (0-1) of the events of each of the rates that ``come`` which misses, float64[n]."""
+        ...
+
+
+class Fluid:
+    """A pipeline that bears exactly what it is ready for, at one dollar for each event per second."""
+
+    def usd(self, ready: Rates, /) -> Rates:
+        """Return the rates."""
+        return ready
+
+    def missed(self, ready: Rates, come: Rates, /) -> Rates:
+        """Return the share of a rate above what is ready."""
+        return 1 - np.minimum(ready / np.maximum(come, 1e-9), 1.0)
+
+
+FLUID = Fluid()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The rows of a table at one dispersion: their price, and their misses as simulated, also beyond their rate.
+
+    A row that gets more than it was planned
+    for does not lose what is above: it has some capacity left, and drops the others before it computes them.
+    """
+
+    table: Table
+    dispersion: float
+    _priced: dict[int, float] = field(default_factory=dict)
+    _curves: dict[int, Rates] = field(default_factory=dict)
+
+    def usd(self, ready: Rates, /) -> Rates:
+        """Return $ per hour, float64[n]."""
+        places, which = self._places(ready)
+        for place in places:
+            if place not in self._priced:
+                self._priced[place] = self.table.row(STEP**place, self.dispersion).usd_per_hour
+        return np.array([self._priced[place] for place in places])[which]
+
+    def missed(self, ready: Rates, come: Rates, /) -> Rates:
+        """Return the share (0-1) of the events of each rate which misses, float64[n]."""
+        places, which = self._places(ready)
+        curves = np.stack([self._curve(place) for place in places])
+        at = np.log(np.maximum(come, _LEAST_PER_S) / _LEAST_PER_S) / math.log(STEP)
+        return curves[which, np.clip(np.rint(at), 0, _PLACES - 1).astype(np.int64)]
+
+    def _places(self, ready: Rates) -> tuple[list[int], npt.NDArray[np.int64]]:
+        """Return the places of the rows that are needed, and for each rate which of them is its own."""
+        steps = np.log(np.maximum(ready, _LEAST_PER_S)) / math.log(STEP)
+        places, which = np.unique(np.ceil(steps - 1e-9).astype(np.int64), return_inverse=True)
+        return [int(place) for place in places], which
+
+    def _curve(self, place: int) -> Rates:
+        """Return the misses of a row where 0.05 x STEP^i events per second come, float64[i]."""
+        if place not in self._curves:
+            row = self.table.row(STEP**place, self.dispersion)
+            centre = 2 * round(place / 2)
+            rates = np.array([STEP ** (centre + step) for step in _AROUND])
+            misses = np.array([self.table.probed(row.settings, centre + step, self.dispersion) for step in _AROUND])
+            misses = np.maximum.accumulate(misses)
+            come = _LEAST_PER_S * STEP ** np.arange(_PLACES)
+            curve = np.interp(np.log(come), np.log(rates), misses)
+            # Beyond, what is served in time stays what it is.
+            beyond = come > rates[-1]
+            curve[beyond] = 1 - (1 - misses[-1]) * rates[-1] / come[beyond]
+            self._curves[place] = curve
+        return self._curves[place]

@@ -1,0 +1,59 @@
+"""Who can no longer be in time: how long what still lies before an event will take, at each stage.
+
+An event is dropped before it is computed when its batch would end with less time left than that. First come
+is first served, so under overload every event that gets through does so with hardly more than
+what was asked for: where only the least time is asked for, it is dropped further on, after it has cost its
+share of the stages before, and little is served in time at all (PARD, arXiv 2602.08747, on proactive
+dropping). Where the full batches and the wait for the next free replica are asked for, what gets
+through is served: 97 % of capacity instead of 25 % at a quarter more than it, for example
+(``loadtests/steering/overload.py``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guidevane.control.analytic import effective_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guidevane.control.graph import Graph
+    from guidevane.control.plant import Setting
+
+_OF_OBJECTIVE = 0.9
+
+
+def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s: float) -> tuple[float, ...]:
+    """Return, per stage, the seconds from the end of its service to the end of the event, hops included.
+
+    Each stage behind takes the mean service of the batch that forms at ``rate_per_s`` events per second, and, as
+    far as it is busy, the time until the next of its replicas is free. The longest way counts, at a
+    quorum that of its q-th fastest member. Where all of that, from the first stage on, would leave
+    nothing of the objective, stages are taken to be that much quicker, but never than they can be.
+    """
+    least, usual = [], []
+    for stage, setting, visits in zip(graph.stages, settings, graph.visits, strict=True):
+        profile, rate = stage.on(setting.hardware).profile, rate_per_s * visits
+        batch = effective_batch(profile, rate, setting.batch, max(setting.replicas, 1))
+        service_s = profile.mean_s(batch)
+        next_free_s = profile.latency_s(batch) / max(setting.replicas, 1)
+        least.append(profile.fastest_s)
+        usual.append(service_s + min(rate * next_free_s / batch, 1.0) * next_free_s)
+    whole, shortest = graph.path_s(usual), graph.path_s(least)
+    room = min(max((_OF_OBJECTIVE * slo_s - shortest) / max(whole - shortest, 1e-9), 0.0), 1.0)
+    taken = [quick + room * (each - quick) for quick, each in zip(least, usual, strict=True)]
+    return tuple(_from(graph, at, taken) for at in range(len(graph.stages)))
+
+
+def _from(graph: Graph, begin: int, taken: Sequence[float]) -> float:
+    """Return the longest way from the end of one stage to the end of the event."""
+    done: dict[int, float] = {begin: 0.0}
+    for at in range(begin + 1, len(graph.stages)):
+        name = graph.names[at]
+        befores = [graph.index[graph.edges[edge].before] for edge in graph.into(name) if graph.edges[edge].share > 0]
+        ways = sorted(done[before] + graph.hop_s for before in befores if before in done)
+        if ways:
+            done[at] = taken[at] + ways[min(graph.quorum.get(name, len(ways)), len(ways)) - 1]
+    ends = [seconds for at, seconds in done.items() if at != begin and graph.may_end(graph.names[at])]
+    return max(ends, default=0.0)

@@ -1,0 +1,75 @@
+"""Given a pipeline's past, when headroom is chosen, then the cheapest that would have kept the budget, and no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from guidevane.control.hardware import Choice
+from guidevane.control.headroom import Headroom
+from guidevane.control.outlook import FLUID, Planned
+from guidevane.control.reading import read_graph
+from guidevane.control.table import Row, Table
+
+GRAPH = read_graph({"stages": {"m": {"latency_ms": {"1": 20, "4": 40}, "price_usd_per_hour": 2.0}}})
+
+
+def lived(rates, demands) -> Headroom:
+    known = Headroom()
+    for rate, demand in zip(rates, demands, strict=True):
+        known = known.after(rate, demand)
+    return known
+
+
+def test_bursts_that_the_rate_does_not_announce_are_met_by_a_level():
+    demands = [10.0] * 1800
+    for second in range(200, 1800, 200):
+        demands[second : second + 5] = [100.0] * 5
+    known = lived([10.0] * 1800, demands).chosen(0.005, lag_s=20, hold_s=40)
+
+    assert known.ready_for(40) >= 90
+    assert known.level_per_s >= 90
+
+
+def test_what_bursts_cost_less_than_the_budget_is_borne():
+    demands = [10.0] * 1800
+    demands[900:905] = [12.0] * 5
+    known = lived([10.0] * 1800, demands).chosen(0.01, lag_s=20, hold_s=40)
+
+    assert known.ready_for(40) <= 10.5
+
+
+def test_a_rule_that_still_keeps_the_budget_is_not_changed_for_little():
+    past = lived([50.0] * 600, [50.0] * 600)
+    once = past.chosen(0.02, lag_s=20, hold_s=40)
+    again = once.chosen(0.021, lag_s=20, hold_s=40)
+
+    assert (again.factor, again.level_per_s, again.held) == (once.factor, once.level_per_s, once.held)
+
+
+def test_a_planned_pipeline_loses_less_than_what_is_above_its_rate():
+    outlook = Planned(Table(GRAPH, 0.2, 0.005), 1.0)
+    ready = np.full(3, 100.0)
+    come = np.array([60.0, 115.0, 400.0])
+    missed = outlook.missed(ready, come)
+
+    assert missed[0] <= 0.005
+    assert missed[1] < FLUID.missed(ready, come)[1]
+    assert missed[2] == pytest.approx(FLUID.missed(ready, come)[2], abs=0.3)
+    assert outlook.usd(ready)[0] == outlook.table.row(100.0, 1.0).usd_per_hour
+
+
+def test_hardware_that_cannot_keep_the_objective_is_left_at_once():
+    rows = {("slow",): Row(10.0, 1.0, (), 1.0, feasible=False), ("fast",): Row(10.0, 1.0, (), 5.0)}
+
+    assert Choice(("slow",)).after(rows.get, ("fast",), 10.0, startup_s=20.0).kinds == ("fast",)
+
+
+def test_a_saving_that_comes_and_goes_moves_nothing():
+    choice = Choice(("a",))
+    for second in range(0, 600, 10):
+        cheaper = 3.0 if second % 20 else 5.0
+        rows = {("a",): Row(10.0, 1.0, (), 4.0), ("b",): Row(10.0, 1.0, (), cheaper)}
+        choice = choice.after(rows.get, ("b",), 10.0, startup_s=30.0)
+
+    assert choice.kinds == ("a",)
