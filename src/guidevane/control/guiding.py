@@ -109,7 +109,7 @@ class Guide:
         graph, steering, judge = self._planning(memory.blueprint)
         wanted, steered = steering(self._view(graph, seen), memory.steering)
         memory = replace(memory, steering=steered)
-        rate, ready_for = steered.traffic.rate_per_s, max(rate for _, rate in steered.wanted)
+        rate, ready_for = steered.traffic.rate_per_s, steered.ready_for
         settings = tuple(wanted.settings[name] for name in graph.names)
         stage = seen.stage(_INFERENCE)
         before = int(stage.settings.get(MAX_BATCH, 0)) if stage is not None else 0
