@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from guidevane.commands import check, dlq, doctor, drill, new, plan, running, schemas, topics
+from guidevane.commands import check, dlq, doctor, drill, new, plan, profile, running, schemas, topics
 
 app = typer.Typer(
     name="guidevane",
@@ -23,6 +23,7 @@ app.command()(running.down)
 app.command()(check.check)
 app.command()(new.new)
 app.command()(doctor.doctor)
+app.command()(profile.profile)
 app.command()(plan.plan)
 app.command()(plan.whatif)
 app.add_typer(topics.app, name="topics")

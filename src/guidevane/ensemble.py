@@ -75,7 +75,8 @@ class Member:
     must have answered before it counts as ready. After ``stuck_after_s`` on one call it counts as hung: its replica is
     replaced, and the event that caused it becomes a dead letter. ``beside`` names a member whose replicas this one
     shares, with the CPUs and GPUs that they reserve: a call costs as much as a small model, and so there is one for
-    both. They scale together, and what ends one ends the other. Under overload, who adds the least ``accuracy`` (any
+    both. They scale together, and what ends one ends the other. ``compile`` has torch compile the model (inductor: some
+    ten seconds at start, other last bits). Under overload, who adds the least ``accuracy`` (any
     score that grows with it) per millisecond is left out first; the slowest, where none is declared.
 
     >>> Member("wide", "models:/employment-wide@champion").tile
@@ -94,6 +95,7 @@ class Member:
     warm_up: tuple[Annotated[int, Field(ge=1)], ...] = (1, 64)
     stuck_after_s: Annotated[float, Field(gt=0)] = 5.0
     beside: str | None = None
+    compile: bool = False
     accuracy: Annotated[float, Field(gt=0)] | None = None
 
     def mistakes(self) -> Iterator[Mistake]:

@@ -83,7 +83,7 @@ class LocalMembers:
         for member in pipeline.ensemble.deployed:
             stored = member.model.startswith("models:") and registry is not None
             source = registry.resolve(member.model) if stored and registry is not None else member.model
-            predictor = load(source, device="cpu", autocast=member.autocast)
+            predictor = load(source, device="cpu", autocast=member.autocast, compiled=member.compile)
             self._members[member.name] = (Tiled(predictor, member.tile), pipeline.vector.places(member.inputs))
 
     async def ask(self, member: str, matrix: NDArray[np.float32]) -> Answer:

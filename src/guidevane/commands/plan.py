@@ -26,12 +26,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 def plan(
     graph: GraphFile,
     *,
-    slo: Annotated[str, typer.Option(help="The end-to-end objective: 300ms, 0.3s.")],
+    slo: Annotated[
+        str, typer.Option(help="The end-to-end objective: 300ms, 0.3s; several, what each costs: 80ms,120ms.")
+    ],
     rate: Annotated[float | None, typer.Option(help="Events per second to plan for.")] = None,
     arrivals: Annotated[Path | None, typer.Option(help="Or a recording: one arrival time in seconds a line.")] = None,
     scv: Annotated[float, typer.Option(help="Burstiness: squared coefficient of variation of the gaps.")] = 1.0,
     epsilon: Annotated[float, typer.Option(help="The share of events that may miss the objective.")] = 0.01,
     curve: Annotated[bool, typer.Option("--curve", help="Also what tighter and looser objectives cost.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Where to draw cost against objective, as SVG.")] = None,
     json: AsJson = False,
 ) -> None:
     """Say the cheapest replicas, batches and hardware that keep an objective, and whether that is proved.
@@ -40,19 +43,24 @@ def plan(
     """
     written = _read(graph)
     recording = None if arrivals is None else str(arrivals.resolve())
-    asked = {"slo_ms": _seconds(slo) * 1e3, "rate_per_s": rate, "scv": scv, "epsilon": epsilon, "arrivals": recording}
+    wanted = [_seconds(each) for each in slo.split(",")]
+    asked = {"slo_ms": wanted[0] * 1e3, "rate_per_s": rate, "scv": scv, "epsilon": epsilon, "arrivals": recording}
     question = _question(graph, written, asked)
     from guidevane.control.question import answer
     from guidevane.control.question import curve as costs
 
     found = answer(question)
-    slos = [question.slo_s * factor for factor in _FACTORS] if curve else []
+    several = len(wanted) > 1
+    # A curve through one objective goes around it; of several, they are the curve.
+    slos = wanted if several else [question.slo_s * factor for factor in _FACTORS] if curve or plot else []
     points = costs(question, slos)
+    if plot is not None:
+        _draw(plot, graph.name, points)
     if json:
         _say({"graph": written, "asked": asked, **_plain(found), "curve": [_point(*each) for each in points]})
         return
     proof = "proved the cheapest" if found.plan.proved else f"within {found.plan.gap:.1%} of the cheapest"
-    _show(found.forecast, f"{graph.name}: {slo}, {question.trial().rate_per_s:.0f} events/s; {proof}")
+    _show(found.forecast, f"{graph.name}: {wanted[0] * 1e3:g}ms, {question.trial().rate_per_s:.0f} events/s; {proof}")
     if points:
         _show_curve(points)
 
@@ -215,6 +223,15 @@ def _show(found: Forecast, title: str) -> None:
         f"p99 {found.p99_s * 1e3:.0f} ms, {found.miss:.2%} late; {found.usd_per_hour:.2f} USD an hour, "
         f"{found.usd_per_1000:.4f} per 1,000 decisions\n"
     )
+
+
+def _draw(path: Path, name: str, points: Sequence[tuple[float, Answer | None]]) -> None:
+    from guidevane.profiling.plot import Drawn, draw
+
+    costs = [(slo_s * 1e3, found.plan.usd_per_hour) for slo_s, found in points if found is not None]
+    line = Drawn("the cheapest plan", [(slo_ms, usd, usd, usd) for slo_ms, usd in costs if usd > 0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(draw(f"{name}: what an objective costs", "objective, milliseconds", "USD an hour", [line]), "utf-8")
 
 
 def _show_curve(points: Sequence[tuple[float, Answer | None]]) -> None:

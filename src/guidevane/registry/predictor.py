@@ -36,11 +36,14 @@ class Predictor(Protocol):
         ...
 
 
-def load(source: ModelVersion | str, *, device: Device = "auto", autocast: Autocast | None = None) -> Predictor:
+def load(
+    source: ModelVersion | str, *, device: Device = "auto", autocast: Autocast | None = None, compiled: bool = False
+) -> Predictor:
     """Load a version of the registry, or call an author's ``module:factory``.
 
-    The hash of every file is checked before its bytes are parsed. ``device`` and ``autocast`` mean something to torch
-    models only. Raises ``Misconfigured`` where the model does not load, or its framework is not installed.
+    The hash of every file is checked before its bytes are parsed. ``device``, ``autocast`` and ``compiled`` mean
+    something to torch models only. Raises ``Misconfigured`` where the model does not load, or its framework is not
+    installed.
     """
     if isinstance(source, str):
         wanted = reference(source)
@@ -52,7 +55,7 @@ def load(source: ModelVersion | str, *, device: Device = "auto", autocast: Autoc
             case "torch":
                 from guidevane.registry.pytorch import TorchPredictor  # noqa: PLC0415 - torch takes seconds
 
-                return TorchPredictor(source, device=device, autocast=autocast)
+                return TorchPredictor(source, device=device, autocast=autocast, compiled=compiled)
             case "xgboost":
                 from guidevane.registry.boosted import BoostedPredictor  # noqa: PLC0415 - likewise
 

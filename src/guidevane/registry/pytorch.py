@@ -26,7 +26,9 @@ class TorchPredictor:
     Runs on one CPU thread: replicas are how a member grows, and the number of threads changes the last bits.
     """
 
-    def __init__(self, source: ModelVersion, *, device: Device, autocast: Autocast | None) -> None:
+    def __init__(
+        self, source: ModelVersion, *, device: Device, autocast: Autocast | None, compiled: bool = False
+    ) -> None:
         """Build, fill and move the module. Raises ``Misconfigured`` where module and weights do not fit."""
         torch.set_num_threads(1)
         if device == "cuda" and not torch.cuda.is_available():
@@ -40,6 +42,9 @@ class TorchPredictor:
         except (RuntimeError, safetensors.SafetensorError) as wrong:
             raise Misconfigured(f"{source.path}: the weights do not fit {source.manifest.factory}: {wrong}") from wrong
         self._module = module.to(self.device).eval()
+        if compiled:
+            # When it is first called: replicas warm up before they count as ready.
+            self._module.compile()
 
     @torch.inference_mode()
     def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -125,3 +125,13 @@ def test_a_question_that_makes_no_sense_is_refused_with_what_would(planned, argu
 def test_what_is_no_plan_is_refused_with_how_to_make_one(graph):
     refused = run("whatif", graph).exception
     assert "is no plan → guidevane plan" in str(refused)
+
+
+def test_given_several_objectives_then_each_has_its_cost_and_the_plot_is_drawn(graph, tmp_path):
+    plot = tmp_path / "cost.svg"
+    answer = run("plan", graph, "--slo", "200ms,60ms,1ms", "--rate", 50, "--json", "--plot", plot)
+    said = json.loads(answer.stdout)
+    assert said["asked"]["slo_ms"] == 200
+    assert [each["slo_ms"] for each in said["curve"]] == [200, 60, 1]
+    assert said["curve"][2]["usd_per_hour"] is None
+    assert plot.read_text().startswith("<svg")

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import ray
@@ -116,6 +116,21 @@ async def _same(app: str, wanted: Mapping[str, Sequence[MemberSpec]]) -> bool:
         _log.info("deploying again: %s", broken)
         return False
     return True
+
+
+async def describe(app: str, deployment: str) -> Mapping[str, Any]:
+    """Return what one replica of a deployment says of itself (:meth:`MemberReplica.describe`)."""
+    return cast("Mapping[str, Any]", await serve.get_deployment_handle(deployment, app_name=app).describe.remote())
+
+
+async def gpus() -> float:
+    """Return how many GPUs the cluster has."""
+    return float((await asyncio.to_thread(ray.cluster_resources)).get("GPU", 0.0))
+
+
+async def remove(app: str) -> None:
+    """End an application, replicas and all."""
+    await asyncio.to_thread(serve.delete, app)
 
 
 @dataclass(slots=True, eq=False)

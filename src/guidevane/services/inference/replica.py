@@ -37,6 +37,7 @@ class MemberSpec:
     tile: int
     device: Device
     autocast: Autocast | None
+    compile: bool
     num_gpus: float
     num_cpus: float
     warm_up: tuple[int, ...]
@@ -70,8 +71,8 @@ def _specs(pipeline: Pipeline) -> list[MemberSpec]:
             MemberSpec(
                 member.name, model, str(pipeline.models or ""),
                 tuple(int(place) for place in pipeline.vector.places(member.inputs)),
-                member.tile, member.device, member.autocast, reserved[member.beside or member.name], member.num_cpus,
-                member.warm_up, member.stuck_after_s,
+                member.tile, member.device, member.autocast, member.compile,
+                reserved[member.beside or member.name], member.num_cpus, member.warm_up, member.stuck_after_s,
             )
         )  # fmt: skip
     return found
@@ -127,7 +128,7 @@ class _Loaded:
             logging.getLogger("ray.serve").warning(says, spec.name)
             device = "cpu"
         self.name = spec.name
-        self.predictor = load(source, device=device, autocast=spec.autocast)
+        self.predictor = load(source, device=device, autocast=spec.autocast, compiled=spec.compile)
         self.tiled = Tiled(self.predictor, spec.tile)
         self.places = np.array(spec.places, dtype=np.intp)
         for rows in spec.warm_up:

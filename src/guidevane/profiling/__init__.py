@@ -1,0 +1,1 @@
+"""How long everything takes here: members through their real deployment, the stages around them in process."""
