@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from guidevane.commands.cluster import STATE_DIR, StateDir
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.control.plant import Setting
-    from guidevane.control.question import Answer, Forecast, Question
+    from guidevane.control.question import Answer, Question
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)")
 _FACTORS = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0)
 _BAR = 24
+_ASK_TIMEOUT_S = 20.0
 
 GraphFile = Annotated[Path, typer.Argument(help="A graph, as JSON: loadtests/steering/README.md documents the form.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -43,7 +44,9 @@ def plan(
     """
     written = _read(graph)
     recording = None if arrivals is None else str(arrivals.resolve())
-    wanted = [_seconds(each) for each in slo.split(",")]
+    from guidevane.control.asking import figures, seconds
+
+    wanted = [seconds(each) for each in slo.split(",")]
     asked = {"slo_ms": wanted[0] * 1e3, "rate_per_s": rate, "scv": scv, "epsilon": epsilon, "arrivals": recording}
     question = _question(graph, written, asked)
     from guidevane.control.question import answer
@@ -60,22 +63,53 @@ def plan(
         _say({"graph": written, "asked": asked, **_plain(found), "curve": [_point(*each) for each in points]})
         return
     proof = "proved the cheapest" if found.plan.proved else f"within {found.plan.gap:.1%} of the cheapest"
-    _show(found.forecast, f"{graph.name}: {wanted[0] * 1e3:g}ms, {question.trial().rate_per_s:.0f} events/s; {proof}")
+    title = f"{graph.name}: {wanted[0] * 1e3:g}ms, {question.trial().rate_per_s:.0f} events/s; {proof}"
+    _show(figures(found.forecast), title)
     if points:
         _show_curve(points)
 
 
 def whatif(
-    plan_file: Annotated[Path, typer.Argument(metavar="PLAN.json", help="What guidevane plan --json wrote.")],
+    plan_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN.json]", help="What guidevane plan --json wrote. Without it: what runs now."),
+    ] = None,
     *,
     slo: Annotated[str | None, typer.Option(help="Another objective: 80ms.")] = None,
     rate: Annotated[str | None, typer.Option(help="Other traffic: 240 (events per second), or x2.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Do without a member of a quorum; may be repeated.")] = None,
+    state_dir: StateDir = STATE_DIR,
+    controller: Annotated[
+        str | None, typer.Option(help="http://host:port where a controller shows its metrics. Default: by --state-dir.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
-    """Say what would become of a plan if something changed, and what the plan would be then."""
+    """Say what would become of a plan, or of what runs now, if something changed; and what the plan would be then.
+
+    What runs now is asked of its controller: it answers from the latencies and the arrivals of the last two minutes.
+    """
+    found = (
+        _live(controller, state_dir, slo, rate, drop or []) if plan_file is None else _of(plan_file, slo, rate, drop)
+    )
+    if json:
+        _say(found)
+        return
+    kept, then = found["as_it_is"], found["then"]
+    met = "kept" if kept["miss"] <= found["asked"]["epsilon"] else "missed"
+    what = "what runs now" if plan_file is None else "the plan as it is"
+    _show(kept, f"With {what}, the objective would be {met}: {kept['miss']:.2%} late")
+    if "infeasible" in then:
+        typer.echo(f"No plan would keep it: {then['infeasible']}")
+        return
+    _show(then, f"The plan would be this, {then['usd_per_hour'] - kept['usd_per_hour']:+.2f} USD an hour")
+    if "beyond" in then:
+        typer.echo(f"It cannot be had here: {then['beyond']}")
+
+
+def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | None) -> dict[str, Any]:
     from dataclasses import replace
 
+    from guidevane.control.asking import factor_of, figures, seconds
     from guidevane.control.planner import Infeasible
     from guidevane.control.question import answer, forecast
 
@@ -84,26 +118,40 @@ def whatif(
         _refuse(f"{plan_file} is no plan", "guidevane plan GRAPH.json --slo 300ms --rate 120 --json > PLAN.json")
     before = _question(plan_file, recorded["graph"], recorded["asked"])
     settings = _settings(plan_file, recorded["settings"], before.graph.names)
-    then = before if slo is None else replace(before, slo_s=_seconds(slo))
+    then = before if slo is None else replace(before, slo_s=seconds(slo))
     if rate is not None:
-        then = then.times(_factor(rate, before.trial().rate_per_s))
+        then = then.times(factor_of(rate, before.trial().rate_per_s))
     then = then.without(drop or [])
     kept = forecast(then, [settings[name] for name in then.graph.names])
     try:
-        found, why = answer(then, most_runs=800), None
+        new = _plain(answer(then, most_runs=800))
     except Infeasible as impossible:
-        found, why = None, str(impossible)
-    if json:
-        new = {"infeasible": why} if found is None else _plain(found)
-        _say({"as_it_is": _figures(kept), "then": new})
-        return
-    met = "kept" if kept.miss <= then.epsilon else "missed"
-    _show(kept, f"With the plan as it is, the objective would be {met}: {kept.miss:.2%} late")
-    if found is None:
-        typer.echo(f"No plan would keep it: {why}")
-    else:
-        more = found.forecast.usd_per_hour - sum(each.usd_per_hour for each in kept.stages)
-        _show(found.forecast, f"The plan would be this, {more:+.2f} USD an hour")
+        new = {"infeasible": str(impossible)}
+    return {"asked": {"epsilon": then.epsilon}, "as_it_is": figures(kept), "then": new}
+
+
+def _live(
+    controller: str | None, state_dir: Path, slo: str | None, rate: str | None, drop: list[str]
+) -> dict[str, Any]:
+    import httpx
+
+    from guidevane.local.endpoints import Endpoints
+
+    url = controller or Endpoints.load(state_dir).metrics.get("controller")
+    if url is None:
+        _refuse(f"what runs under {state_dir} has no controller", "start it without --without controller")
+    url = f"{url.removesuffix('/').removesuffix('/metrics')}/whatif"
+    asked: dict[str, Any] = {name: value for name, value in (("slo", slo), ("rate", rate)) if value is not None}
+    try:
+        # trust_env: a proxy of the environment has no business between us and a room of ours.
+        said = httpx.get(url, params={**asked, "drop": drop}, timeout=_ASK_TIMEOUT_S, trust_env=False)
+        found = said.json()
+    except (httpx.HTTPError, ValueError) as wrong:
+        _refuse(f"the controller at {url} does not answer: {wrong!r:.120}", "see guidevane doctor")
+    if not isinstance(found, dict) or "as_it_is" not in found:
+        told = found.get("refused", found) if isinstance(found, dict) else found
+        _refuse(f"the controller at {url} says", str(told))
+    return found
 
 
 def _question(where: Path, written: object, asked: Mapping[str, Any]) -> Question:
@@ -140,23 +188,6 @@ def _settings(where: Path, written: object, names: Sequence[str]) -> dict[str, S
     return {name: Setting(each["hardware"], each["replicas"], each["batch"]) for name, each in written.items()}
 
 
-def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or float(found[1]) <= 0:
-        _refuse(f"{text!r} is no duration", "write 300ms, or 0.3s")
-    return float(found[1]) / (1000 if found[2] == "ms" else 1)
-
-
-def _factor(text: str, rate_per_s: float) -> float:
-    try:
-        factor = float(text[1:]) if text.startswith("x") else float(text) / rate_per_s
-    except ValueError:
-        factor = 0.0
-    if factor <= 0:
-        _refuse(f"{text!r} is no rate", "write 240 (events per second), or x2")
-    return factor
-
-
 def _read(path: Path) -> Any:
     import orjson
 
@@ -174,26 +205,11 @@ def _refuse(says: str, instead: str) -> NoReturn:
     raise Misconfigured(f"{says} → {instead}")
 
 
-def _figures(found: Forecast) -> dict[str, Any]:
-    return {
-        "settings": {
-            each.name: {
-                "hardware": each.setting.hardware, "replicas": each.setting.replicas, "batch": each.setting.batch,
-                "busy": round(each.busy, 4), "usd_per_hour": round(each.usd_per_hour, 6),
-            }
-            for each in found.stages
-        },
-        "miss": found.miss,
-        # JSON has no infinity: null says that some of these were never served.
-        "p99_ms": round(found.p99_s * 1e3, 3) if found.p99_s < float("inf") else None,
-        "usd_per_hour": round(found.usd_per_hour, 6),
-        "usd_per_1000": round(found.usd_per_1000, 6),
-    }  # fmt: skip
-
-
 def _plain(found: Answer) -> dict[str, Any]:
+    from guidevane.control.asking import figures
+
     known = {"proved": found.plan.proved, "gap": found.plan.gap, "simulations": found.plan.simulations}
-    return {**_figures(found.forecast), **known}
+    return {**figures(found.forecast), **known}
 
 
 def _point(slo_s: float, found: Answer | None) -> dict[str, float | None]:
@@ -206,7 +222,7 @@ def _say(document: object) -> None:
     typer.echo(orjson.dumps(document).decode())
 
 
-def _show(found: Forecast, title: str) -> None:
+def _show(found: Mapping[str, Any], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -214,14 +230,14 @@ def _show(found: Forecast, title: str) -> None:
     table = Table(box=None)
     for name in ("stage", "hardware", "replicas", "batch", "busy", "USD/h"):
         table.add_column(name, justify="left" if name in {"stage", "hardware"} else "right")
-    for each in found.stages:
-        setting = each.setting
-        cells = (each.name, setting.hardware, f"{setting.replicas}", f"{setting.batch}")
-        table.add_row(*cells, f"{each.busy:.0%}", f"{each.usd_per_hour:.3f}")
+    for name, each in found["settings"].items():
+        cells = (name, each["hardware"], f"{each['replicas']}", f"{each['batch']}")
+        table.add_row(*cells, f"{each['busy']:.0%}", f"{each['usd_per_hour']:.3f}")
     Console().print(table)
+    p99 = "never for some" if found["p99_ms"] is None else f"{found['p99_ms']:.0f} ms"
     typer.echo(
-        f"p99 {found.p99_s * 1e3:.0f} ms, {found.miss:.2%} late; {found.usd_per_hour:.2f} USD an hour, "
-        f"{found.usd_per_1000:.4f} per 1,000 decisions\n"
+        f"p99 {p99}, {found['miss']:.2%} late; {found['usd_per_hour']:.2f} USD an hour, "
+        f"{found['usd_per_1000']:.4f} per 1,000 decisions\n"
     )
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _SETTLED_S = 12.0
 """A setting shows once the window of ten seconds that percentiles rest on has gone by."""
 _STARTED_S = 5.0
+_SHOWN = frozenset({"fetch_wait_s", "max_batch"})
+"""The settings that rooms say they run with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ def awaited(
     """Return what is to be looked at later. ``missed``: the share of late decisions of the last seconds, 0-1."""
     before = standing(seen, missed)
     return tuple(
-        Awaited(act, seen.at_us, seen.at_us + int(1e6 * _due_s(act, startup_s)), before, promised_miss) for act in acts
+        Awaited(act, seen.at_us, seen.at_us + int(1e6 * _due_s(act, startup_s)), before, promised_miss)
+        for act in acts
+        if isinstance(act, Scale) or act.name in _SHOWN
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from guidevane.control import plant, steer
 from guidevane.control.actions import Act, Decision, Set
 from guidevane.control.analytic import load
+from guidevane.control.asking import Live
 from guidevane.control.batching import one_batch
 from guidevane.control.effects import Awaited, awaited, settled
 from guidevane.control.reading import read_graph
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from guidevane.control.graph import Graph
     from guidevane.control.observation import Observation
 
-MAX_BATCH: Final = "max_batch"
+MAX_BATCH, CALLS = "max_batch", "calls"
+_CALLS_EACH, _LEAST_CALLS = 2, 4
+"""Batches under way for each replica: one computes while the next one travels; and what rooms begin with."""
 _INFERENCE: Final = "inference"
 _RETHINK_S: Final = 30.0
 """How long a belief is planned with at least: each new one costs a second of planning."""
@@ -92,11 +95,29 @@ class Guide:
         new = awaited(decision.acts, seen, memory.missed, self._startup_s(memory), promised)
         return replace(decision, effects=effects), replace(memory, awaited=(*waiting, *new))
 
-    def planned_with(self, memory: Memory | None) -> Graph | None:
-        """Return the graph that the last decision was planned with; ``None`` before the members are known."""
-        if self.site.measured is not None:
-            return self.site.measured
-        return None if memory is None or memory.blueprint is None else self._planning(memory.blueprint)[0]
+    def live(self, seen: Observation, memory: object) -> Live | None:
+        """Return the pipeline as it stands, for whoever asks what if; ``None`` before its members are known."""
+        if not isinstance(memory, Memory):
+            return None
+        blueprint, steered, site = memory.blueprint, memory.steering, self.site
+        if steered is None or (blueprint is None and site.measured is None):
+            return None
+        graph = self._planning(blueprint)[0]
+        view = self._view(graph, seen)
+        settings = tuple(
+            plant.Setting(each.hardware, max(each.ready, 1), min(max(each.batch, 1), self._most(graph, each.name)))
+            for each in view.stages
+        )
+        lines = {each.name: (each.fixed_s, each.per_row_s) for each in seen.lines}
+        together = {each.name: {name: lines.get(name, (1.0, 0.0)) for name in each.together} for each in site.members}
+        return Live(
+            graph=graph, slo_s=site.slo_s, epsilon=site.epsilon, settings=settings, quorum=site.quorum,
+            rate_per_s=steered.traffic.rate_per_s, dispersion=steered.dispersion, halves=steered.traffic.halves,
+            together=together, cpus=site.cpus, cpus_of={each.name: each.cpus for each in site.members},
+        )  # fmt: skip
+
+    def _most(self, graph: Graph, name: str) -> int:
+        return graph.stage(name).hardware[0].profile.most
 
     def _members(self, seen: Observation, memory: Memory) -> tuple[Decision, Memory]:
         memory = self._believing(seen, memory)
@@ -200,7 +221,9 @@ class Guide:
         sets: list[Set] = []
         intents = memory.intents
         if batch is not None and (inference := seen.stage(_INFERENCE)) is not None:
-            sets, intents = wish(inference, MAX_BATCH, float(batch), why, _BATCH_PATIENCE, seen.at_us, intents)
+            for name, value in ((MAX_BATCH, float(batch)), (CALLS, _calls(seen, planned))):
+                more, intents = wish(inference, name, value, why, _BATCH_PATIENCE, seen.at_us, intents)
+                sets += more
         late = (memory.missed or 0.0) > self.site.epsilon
         scales, scaled_us, held = scaled(
             self.site, seen, planned, why, late=late, began_us=memory.began_us, scaled_us=memory.scaled_us
@@ -210,6 +233,12 @@ class Guide:
     def _startup_s(self, memory: Memory) -> float:
         known = () if memory.blueprint is None else memory.blueprint.startups
         return max((seconds for _, seconds in known), default=self.site.startup_s)
+
+
+def _calls(seen: Observation, planned: Mapping[str, int]) -> float:
+    """Return how many batches may be under way at once: what the member with most replicas can take."""
+    most = max((*planned.values(), *(each.replicas or 0 for each in seen.members)))
+    return float(max(_CALLS_EACH * most, _LEAST_CALLS))
 
 
 def rehearse() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +14,6 @@ import orjson
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
     from guidevane.clock import Clock
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _JSON: Final = "application/json"
 _PATIENCE_S: Final = 5.0
+
+
+Page = Callable[[str], tuple[int, bytes]]
+"""What a room answers besides: from the query string to an HTTP status and JSON. Called in the server's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,8 @@ class _Readiness:
 class Health:
     """What a room says of itself. The loop ticks; who does not for ``stuck_after_s`` is not alive.
 
-    A new room is not ready, for the reason ``starting``. The last thing said is what holds.
+    A new room is not ready, for the reason ``starting``. The last thing said is what holds. ``pages`` are
+    served beside it, by path.
     """
 
     def __init__(self, clock: Clock, *, stuck_after_s: float = 10.0) -> None:
@@ -41,6 +46,7 @@ class Health:
         self._stuck_after_s = stuck_after_s
         self._ticked_s = clock.monotonic_s()
         self._readiness = _Readiness(ok=False, reason="starting", since_s=self._ticked_s)
+        self.pages: dict[str, Page] = {}
 
     def tick(self) -> None:
         """Say that the loop goes round: an assignment, so cheap that every round can afford it."""
@@ -110,13 +116,16 @@ def _handler(health: Health, scrape: Callable[[], bytes]) -> type[BaseHTTPReques
                     ok, report = health.report()
                     status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
                     self._answer(status, _JSON, orjson.dumps(report))
+                case path if path in health.pages:
+                    self._answer(*_paged(health.pages[path], self.path.partition("?")[2]))
                 case _:
-                    self._answer(HTTPStatus.NOT_FOUND, _JSON, b'{"paths":["/livez","/metrics","/readyz"]}')
+                    known = sorted({"/livez", "/metrics", "/readyz", *health.pages})
+                    self._answer(HTTPStatus.NOT_FOUND, _JSON, orjson.dumps({"paths": known}))
 
         def log_message(self, *_: object) -> None:
             """Stay silent: a probe a second is no news."""
 
-        def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
@@ -124,3 +133,8 @@ def _handler(health: Health, scrape: Callable[[], bytes]) -> type[BaseHTTPReques
             self.wfile.write(body)
 
     return Handler
+
+
+def _paged(page: Page, query: str) -> tuple[int, str, bytes]:
+    status, body = page(query)
+    return status, _JSON, body

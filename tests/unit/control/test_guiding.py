@@ -136,7 +136,7 @@ def test_given_less_traffic_then_it_shrinks_later_and_never_while_events_are_lat
 
 def test_given_what_was_recorded_when_it_is_replayed_then_the_decisions_are_the_same_to_the_byte() -> None:
     cluster = Cluster()
-    told, _ = steered(cluster, [20.0] * 15 + [55.0] * 15 + [5.0] * 20, Guide(SITE))
+    told, _ = steered(cluster, [20.0] * 8 + [50.0] * 8 + [5.0] * 4, Guide(SITE))
 
     assert repr(list(replayed(Guide(SITE), cluster.log))) == repr(told)
 
@@ -219,13 +219,13 @@ def test_given_a_room_that_does_not_listen_then_what_was_set_is_told_as_not_in_f
     assert not effects[-1].took
 
 
-SEEN = st.tuples(st.sampled_from([0.0, 5.0, 30.0, 90.0, 300.0]), st.floats(0.0, 1.0), st.booleans(), st.booleans())
+SEEN = st.tuples(st.sampled_from([0.0, 30.0, 150.0]), st.floats(0.0, 1.0), st.booleans(), st.booleans())
 
 
 BOUNDED = [Guide(replace(SITE, least=1, most=6, step=1)), Guide(replace(SITE, least=2, most=4, step=3))]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(SEEN, min_size=5, max_size=40), st.sampled_from(BOUNDED))
 def test_given_any_log_then_replicas_stay_within_bounds_and_no_step_is_too_large(log, guide) -> None:
     cluster, memory = Cluster(), None

@@ -23,6 +23,7 @@ from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.fence import Fence
 from guidevane.services.controller.act import ServeScaler, Standing
+from guidevane.services.controller.answering import answered
 from guidevane.services.controller.observe import Window
 from guidevane.services.controller.service import FETCH, LEADS, Controller, Ports
 from guidevane.telemetry import names
@@ -413,6 +414,22 @@ async def test_given_two_controllers_then_one_leads_and_the_other_takes_over_whe
     stops[1].set()
     await asyncio.gather(*running)
     assert verify(world.audit()) is None
+
+
+async def test_given_a_controller_that_knows_its_pipeline_then_it_answers_what_if_and_before_it_says_why_not() -> None:
+    world = World(deep=1)
+    live = await world.controller()
+    early, _ = answered(live, "rate=x2")
+    await world.scaled(30)
+
+    status, body = answered(live, "rate=x8&slo=80ms&slo=150ms")
+    assert (early, status) == (503, 200)
+    found = orjson.loads(body)
+    assert (found["pipeline"], found["asked"]["slo_ms"], found["asked"]["arrivals"]) == ("p", 150.0, "recorded")
+    assert found["as_it_is"]["miss"] > 0.01
+    assert found["then"]["settings"]["deep"]["replicas"] > 1
+    assert answered(live, "drop=trees")[0] == 400
+    assert b"slo" in answered(live, "shape=round")[1]
 
 
 async def test_given_a_process_that_stood_still_then_it_does_nothing_more_before_it_knows_who_leads() -> None:

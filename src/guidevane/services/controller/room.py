@@ -14,6 +14,7 @@ from guidevane.errors import Misconfigured
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.room import patiently
 from guidevane.services.controller.act import ServeScaler
+from guidevane.services.controller.answering import answered
 from guidevane.services.controller.observe import Window
 from guidevane.services.controller.service import Controller, Ports
 
@@ -44,7 +45,9 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
             fence = Fence(room.clock, settings.session_timeout_s)
             ports = Ports(room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health, fence)
             window = Window(pipeline.name, pipeline.ensemble.deployments)
-            yield Controller(pipeline.name, window, lambda: prepare(site), ports, watchful)
+            controller = Controller(pipeline.name, window, lambda: prepare(site), ports, watchful)
+            room.health.pages["/whatif"] = lambda query: answered(controller, query)
+            yield controller
     finally:
         await producer.close()
 

@@ -78,7 +78,7 @@ class Controller:
         self.pipeline = pipeline
         self.ports = ports
         self.control: dict[str, Control] = {}
-        self.decided: tuple[Observation, Decision] | None = None
+        self.decided: tuple[Observation, Decision, object] | None = None
         self.policy: Policy | None = None
         self.memory: object = None
         self._prepare = prepare
@@ -159,7 +159,7 @@ class Controller:
             # A plan may take a second, and the loop has health and heartbeats to see to.
             decision, self.memory = await asyncio.to_thread(self.policy, seen, self.memory)
         self.ports.fence.check()
-        self.decided = seen, decision
+        self.decided = seen, decision, self.memory
         await self._teller.changes(seen)
         for effect in decision.effects:
             if not effect.took:

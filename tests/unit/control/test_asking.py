@@ -1,0 +1,83 @@
+"""Given a pipeline as its controller knows it, when somebody asks what if, then its own past is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from guidevane.control.asking import Live, whatif
+from guidevane.control.plant import Setting
+from guidevane.control.reading import read_graph
+from guidevane.errors import Misconfigured
+
+GRAPH = read_graph(
+    {
+        "stages": {
+            "ingest": {"latency_ms": {"1": 1, "64": 3}, "partitions": 1},
+            "deep": {"latency_ms": {"1": 12, "64": 75}},
+            "trees": {"latency_ms": {"1": 5, "64": 20}},
+        },
+        "edges": [["ingest", "deep"], ["ingest", "trees"]],
+    }
+)
+LIVE = Live(
+    graph=GRAPH,
+    slo_s=0.15,
+    epsilon=0.01,
+    settings=(Setting("default", 1, 64), Setting("default", 1, 32), Setting("default", 1, 32)),
+    rate_per_s=100.0,
+    dispersion=1.0,
+    halves=tuple(np.random.default_rng(3).poisson(50, 120).tolist()),
+    together={"deep": {"deep": (0.008, 0.0007), "wide": (0.003, 0.0003)}, "trees": {"trees": (0.005, 0.0002)}},
+    cpus=2.0,
+    cpus_of={"deep": 1.0, "trees": 1.0},
+)
+
+
+def test_given_nothing_that_changes_then_it_keeps_what_it_keeps_on_recorded_arrivals() -> None:
+    found = whatif(LIVE)
+
+    assert found["asked"]["arrivals"] == "recorded"
+    assert found["asked"]["rate_per_s"] == pytest.approx(100, rel=0.1)
+    assert found["as_it_is"]["miss"] <= 0.01
+    assert found["then"]["miss"] <= 0.01
+
+
+def test_given_many_times_the_traffic_then_more_replicas_are_told_and_that_they_cannot_be_had() -> None:
+    found = whatif(LIVE, rate="x20", slo="120ms")
+
+    assert found["as_it_is"]["miss"] > 0.5
+    assert found["then"]["settings"]["deep"]["replicas"] > 2
+    assert "2 are allowed" in found["then"]["beyond"]
+
+
+def test_given_a_member_that_is_dropped_then_those_beside_it_get_quicker_and_one_alone_is_gone() -> None:
+    beside, alone = whatif(LIVE, drop=["deep"]), whatif(LIVE, drop=["trees"])
+
+    assert set(beside["then"]["settings"]) == {"ingest", "deep", "trees"}
+    assert beside["as_it_is"]["settings"]["deep"]["busy"] < whatif(LIVE)["as_it_is"]["settings"]["deep"]["busy"] / 2
+    assert set(alone["then"]["settings"]) == {"ingest", "deep"}
+
+
+def test_given_an_objective_below_the_floor_then_it_says_so() -> None:
+    assert "below the floor" in whatif(LIVE, slo="10ms")["then"]["infeasible"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"slo": "soon"}, "'soon' is no duration → write 300ms"),
+        ({"rate": "xx"}, "'xx' is no rate → write 240"),
+        ({"drop": ["deeb"]}, "there is no member 'deeb'"),
+        ({"drop": ["deep", "wide", "trees"]}, "the quorum is 1, and 0 members would be left"),
+    ],
+)
+def test_given_a_question_that_makes_no_sense_then_it_says_what_would(asked, says) -> None:
+    with pytest.raises(Misconfigured, match=says):
+        whatif(LIVE, **asked)
+
+
+def test_given_hardly_any_traffic_then_arrivals_are_drawn() -> None:
+    assert whatif(replace(LIVE, halves=(1, 0, 2)))["asked"]["arrivals"] == "drawn"
