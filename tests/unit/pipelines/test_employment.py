@@ -155,7 +155,7 @@ def test_given_one_seed_then_training_twice_gives_the_same_bytes():
     records = load_records()
     years = {**records.columns, "year": np.full(len(records), 2015)}
     fit, stop, _ = train.split(Records(years, records.ids, records.employed).take(np.arange(1000)))
-    assert [len(part.employed) for part in (fit, stop)] == [800, 100]
+    assert [len(part.truth) for part in (fit, stop)] == [800, 100]
 
     def once(name: str) -> bytes:
         torch.manual_seed(1)

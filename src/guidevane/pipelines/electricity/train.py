@@ -7,13 +7,10 @@ one seed: on one machine type the same data give the same bytes.
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
-import os
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import orjson
@@ -28,32 +25,17 @@ from river import linear_model, optim
 from guidevane.pipelines.electricity import pipeline
 from guidevane.pipelines.electricity.data import SLICE, Readings, held_out_from, read, write_slice
 from guidevane.pipelines.electricity.members import Nets
-from guidevane.pipelines.scoring import measure, stack
-from guidevane.registry import Manifest, Registry, Tiled, load
+from guidevane.pipelines.scoring import measure
+from guidevane.pipelines.training import Part, Training
 from guidevane.registry.manifest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
 
 SEED = 19960507
 _EPOCHS, _BATCH, _RATE = 8, 256, 4e-3
 _MEMBERS = {member.name: member for member in pipeline.ensemble.members}
-_FILES = {"torch": "model.safetensors", "xgboost": "model.ubj", "river": "model.json"}
-_LIBRARIES = {"torch": "torch", "xgboost": "xgboost-cpu", "river": "river"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some of the readings, encoded: float32[n, width] and bool[n]."""
-
-    matrix: NDArray[np.float32]
-    up: NDArray[np.bool_]
-
-    def of(self, member: str) -> NDArray[np.float32]:
-        """Return the columns that a member reads."""
-        return np.ascontiguousarray(self.matrix[:, pipeline.vector.places(_MEMBERS[member].inputs)])
 
 
 def split(readings: Readings) -> tuple[Part, Part, Part, Part]:
@@ -66,7 +48,7 @@ def split(readings: Readings) -> tuple[Part, Part, Part, Part]:
     last = held_out_from(readings)
     ends = [0, last * 18 // 24, last * 21 // 24, last, len(readings)]
     fit, stop, weigh, later = (
-        Part(matrix[start:end], readings.up[start:end]) for start, end in itertools.pairwise(ends)
+        Part(pipeline, matrix[start:end], readings.up[start:end]) for start, end in itertools.pairwise(ends)
     )
     return fit, stop, weigh, later
 
@@ -74,8 +56,8 @@ def split(readings: Readings) -> tuple[Part, Part, Part, Part]:
 def fit_nets(fit: Part, stop: Part, tick: Callable[[], None]) -> bytes:
     """Fit the networks; return the weights of the epoch that the stopping part liked best, as safetensors."""
     torch.manual_seed(SEED)
-    rows, truth = torch.from_numpy(fit.of("nets")), torch.from_numpy(fit.up).float()
-    held, held_truth = torch.from_numpy(stop.of("nets")), torch.from_numpy(stop.up).float()
+    rows, truth = torch.from_numpy(fit.of("nets")), torch.from_numpy(fit.truth).float()
+    held, held_truth = torch.from_numpy(stop.of("nets")), torch.from_numpy(stop.truth).float()
     network = Nets(rows.shape[1])
     steps = -(-len(rows) // _BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.05)
@@ -116,9 +98,9 @@ def fit_trees(fit: Part, stop: Part) -> bytes:
             "nthread": 1,
             "seed": SEED,
         },
-        xgboost.DMatrix(fit.matrix, fit.up),
+        xgboost.DMatrix(fit.matrix, fit.truth),
         num_boost_round=200,
-        evals=[(xgboost.DMatrix(stop.matrix, stop.up), "stop")],
+        evals=[(xgboost.DMatrix(stop.matrix, stop.truth), "stop")],
         early_stopping_rounds=20,
         verbose_eval=False,
     )
@@ -129,47 +111,11 @@ def fit_online(*parts: Part) -> bytes:
     """Let River's logistic regression learn reading by reading, in order; return its weights as JSON."""
     model = linear_model.LogisticRegression(optimizer=optim.SGD(0.02), l2=1e-5)
     for part in parts:
-        for row, up in zip(part.of("online").tolist(), part.up.tolist(), strict=True):
+        for row, up in zip(part.of("online").tolist(), part.truth.tolist(), strict=True):
             model.learn_one(dict(enumerate(row)), up)
     width = len(pipeline.vector.places(_MEMBERS["online"].inputs))
     weights = [float(model.weights.get(place, 0.0)) for place in range(width)]
     return orjson.dumps({"weights": weights, "intercept": float(model.intercept)})
-
-
-def publish(registry: Registry, member: str, version: str, weights: bytes, **about: Any) -> None:
-    """Write one member down as a version, and point ``champion`` at it."""
-    name, framework = f"electricity-{member}", about["framework"]
-    manifest = Manifest(
-        name=name,
-        version=version,
-        files={_FILES[framework]: digest(weights)},
-        inputs=_MEMBERS[member].inputs or tuple(pipeline.vector.slices),
-        feature_set=pipeline.vector.identity,
-        libraries={each: importlib.metadata.version(each) for each in ("numpy", _LIBRARIES[framework])},
-        seed=SEED,
-        **about,
-    )
-    registry.publish(manifest, {_FILES[framework]: weights})
-    registry.point(name, "champion", version)
-
-
-def note(registry: Registry, member: str, version: str, metrics: dict[str, float]) -> None:
-    """Write into a version's manifest how good it is; its bytes stay as they are."""
-    found = registry.resolve(f"models:/electricity-{member}/{version}")
-    files = {file: found.read(file) for file in found.manifest.files}
-    registry.publish(found.manifest.model_copy(update={"metrics": metrics}), files)
-
-
-def score(registry: Registry, version: str, part: Part) -> NDArray[np.float64]:
-    """Return float64[members, n], by the very code that serves."""
-    return np.stack(
-        [
-            Tiled(load(registry.resolve(f"models:/electricity-{name}/{version}"), device="cpu"), member.tile).predict(
-                part.of(name)
-            )
-            for name, member in _MEMBERS.items()
-        ]
-    )
 
 
 def without_windows(fit: Part, stop: Part, later: Part) -> dict[str, float]:
@@ -177,10 +123,10 @@ def without_windows(fit: Part, stop: Part, later: Part) -> dict[str, float]:
     windows = {window.name for window in pipeline.vector.windows}
     blind = [each.name for each in pipeline.vector.encoders if not windows & set(each.reads)]
     seen = pipeline.vector.places(blind)
-    fit, stop, later = (Part(part.matrix[:, seen], part.up) for part in (fit, stop, later))
+    fit, stop, later = (Part(pipeline, part.matrix[:, seen], part.truth) for part in (fit, stop, later))
     booster = xgboost.Booster()
     booster.load_model(bytearray(fit_trees(fit, stop)))
-    return measure(np.asarray(booster.inplace_predict(later.matrix), dtype=np.float64), later.up)
+    return measure(np.asarray(booster.inplace_predict(later.matrix), dtype=np.float64), later.truth)
 
 
 def main(
@@ -190,14 +136,12 @@ def main(
     slice_to: Annotated[Path, typer.Option(help="Where the slice for the demo goes.")] = SLICE,
 ) -> None:
     """Train the members of the electricity pipeline, and say how good they are on what came after."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
+    training = Training(pipeline, out, version, SEED)
+    training.settle()
     console = Console()
     readings = read(data)
     write_slice(readings, slice_to)
     source = {"elec2.parquet": digest((data / "electricity" / "elec2.parquet").read_bytes())}
-    registry = Registry(out)
     with Progress(TextColumn("{task.description:>8}"), BarColumn(), TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("features", total=1)
         fit, stop, weigh, later = split(readings)
@@ -206,31 +150,21 @@ def main(
         weights = fit_nets(fit, stop, partial(progress.advance, task))
         kwargs = {"width": len(pipeline.vector.places(_MEMBERS["nets"].inputs))}
         factory = f"{Nets.__module__}:{Nets.__qualname__}"
-        publish(registry, "nets", version, weights, framework="torch", factory=factory, kwargs=kwargs, data=source)
+        training.publish("nets", weights, framework="torch", factory=factory, kwargs=kwargs, data=source)
         task = progress.add_task("trees", total=1)
-        publish(registry, "trees", version, fit_trees(fit, stop), framework="xgboost", data=source)
+        training.publish("trees", fit_trees(fit, stop), framework="xgboost", data=source)
         progress.advance(task)
         task = progress.add_task("online", total=1)
-        publish(registry, "online", version, fit_online(fit, stop), framework="river", data=source)
+        training.publish("online", fit_online(fit, stop), framework="river", data=source)
         progress.advance(task)
-    fitted = stack(tuple(_MEMBERS), score(registry, version, weigh), weigh.up)
-    scores = score(registry, version, later)
-    joined = replace(pipeline.ensemble, combine=fitted).join(scores, np.ones(scores.shape, dtype=np.bool_))
-    metrics = {
-        name: measure(each, later.up) for name, each in zip([*_MEMBERS, "ensemble"], [*scores, joined], strict=True)
-    }
-    for name in _MEMBERS:
-        note(registry, name, version, metrics[name])
     # The label of this half hour, for the next one: what a model must beat.
-    known = np.concatenate([weigh.up[-1:], later.up[:-1]])
-    found = {
-        "weights": fitted.weights,
-        "bias": fitted.bias,
-        "metrics": metrics,
-        "trees_without_windows": without_windows(fit, stop, later),
-        "as_before": {"accuracy": round(float(np.mean(known == later.up)), 5)},
-    }
-    (out / "ensemble.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    known = np.concatenate([weigh.truth[-1:], later.truth[:-1]])
+    found = training.conclude(
+        weigh,
+        later,
+        trees_without_windows=without_windows(fit, stop, later),
+        as_before={"accuracy": round(float(np.mean(known == later.truth)), 5)},
+    )
     console.print_json(data=found)
 
 

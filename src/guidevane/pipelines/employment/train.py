@@ -7,16 +7,12 @@ the same data give the same bytes.
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import orjson
 import safetensors.torch
 import torch
 import typer
@@ -28,14 +24,12 @@ from guidevane import Embed
 from guidevane.pipelines.employment import pipeline
 from guidevane.pipelines.employment.data import SLICE, Records, read, write_slice
 from guidevane.pipelines.employment.members import Deep, Wide
-from guidevane.pipelines.scoring import measure, stack
-from guidevane.registry import Manifest, Registry, Tiled, load
+from guidevane.pipelines.training import Part, Training
 from guidevane.registry.manifest import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
 
 SEED = 20151231
 TRAINED_ON = 2015
@@ -43,22 +37,10 @@ _EPOCHS, _BATCH, _RATE = 10, 256, 4e-3
 _MEMBERS = {member.name: member for member in pipeline.ensemble.members}
 
 
-@dataclass(frozen=True)
-class Part:
-    """Some of the records, encoded: float32[n, width] and bool[n]."""
-
-    matrix: NDArray[np.float32]
-    employed: NDArray[np.bool_]
-
-    def of(self, member: str) -> NDArray[np.float32]:
-        """Return the columns that a member reads."""
-        return np.ascontiguousarray(self.matrix[:, pipeline.vector.places(_MEMBERS[member].inputs)])
-
-
 def encode(records: Records) -> Part:
     """Compute the pipeline's own features: one implementation for training and serving."""
     columns = {name: column.astype(np.float64) for name, column in records.columns.items()}
-    return Part(pipeline.vector.matrix(columns), records.employed)
+    return Part(pipeline, pipeline.vector.matrix(columns), records.employed)
 
 
 def split(records: Records) -> tuple[Part, Part, Part]:
@@ -72,8 +54,8 @@ def split(records: Records) -> tuple[Part, Part, Part]:
 
 def fit_network(member: str, network: Wide | Deep, fit: Part, stop: Part, tick: Callable[[], None]) -> bytes:
     """Fit a network; return the weights of the epoch that the stopping part liked best, as safetensors."""
-    rows, truth = torch.from_numpy(fit.of(member)), torch.from_numpy(fit.employed).float()
-    held, held_truth = torch.from_numpy(stop.of(member)), torch.from_numpy(stop.employed).float()
+    rows, truth = torch.from_numpy(fit.of(member)), torch.from_numpy(fit.truth).float()
+    held, held_truth = torch.from_numpy(stop.of(member)), torch.from_numpy(stop.truth).float()
     steps = -(-len(rows) // _BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, _RATE, total_steps=_EPOCHS * steps, pct_start=0.1)
@@ -113,9 +95,9 @@ def fit_trees(member: str, fit: Part, stop: Part) -> bytes:
             "nthread": 1,
             "seed": SEED,
         },
-        xgboost.DMatrix(fit.of(member), fit.employed),
+        xgboost.DMatrix(fit.of(member), fit.truth),
         num_boost_round=400,
-        evals=[(xgboost.DMatrix(stop.of(member), stop.employed), "stop")],
+        evals=[(xgboost.DMatrix(stop.of(member), stop.truth), "stop")],
         early_stopping_rounds=20,
         verbose_eval=False,
     )
@@ -134,44 +116,6 @@ def shapes() -> dict[str, tuple[type[Wide | Deep], dict[str, Any]]]:
     }
 
 
-def publish(registry: Registry, member: str, version: str, weights: bytes, **about: Any) -> None:
-    """Write one member down as a version, and point ``champion`` at it."""
-    name = f"employment-{member}"
-    file = "model.ubj" if about["framework"] == "xgboost" else "model.safetensors"
-    library = {"torch": "torch", "xgboost": "xgboost-cpu"}[about["framework"]]
-    manifest = Manifest(
-        name=name,
-        version=version,
-        files={file: digest(weights)},
-        inputs=_MEMBERS[member].inputs or tuple(pipeline.vector.slices),
-        feature_set=pipeline.vector.identity,
-        libraries={each: importlib.metadata.version(each) for each in ("numpy", library)},
-        seed=SEED,
-        **about,
-    )
-    registry.publish(manifest, {file: weights})
-    registry.point(name, "champion", version)
-
-
-def note(registry: Registry, member: str, version: str, metrics: dict[str, float]) -> None:
-    """Write into a version's manifest how good it is; its bytes stay as they are."""
-    found = registry.resolve(f"models:/employment-{member}/{version}")
-    files = {file: found.read(file) for file in found.manifest.files}
-    registry.publish(found.manifest.model_copy(update={"metrics": metrics}), files)
-
-
-def score(registry: Registry, version: str, part: Part) -> NDArray[np.float64]:
-    """Return float64[members, n], by the very code that serves."""
-    return np.stack(
-        [
-            Tiled(load(registry.resolve(f"models:/employment-{name}/{version}"), device="cpu"), member.tile).predict(
-                part.of(name)
-            )
-            for name, member in _MEMBERS.items()
-        ]
-    )
-
-
 def main(
     data: Annotated[Path, typer.Option(envvar="GUIDEVANE_DATA", help="Holds employment/{records,labels}.parquet.")],
     out: Annotated[Path, typer.Option(help="The model directory.")] = pipeline.models or Path("models"),
@@ -179,37 +123,25 @@ def main(
     slice_to: Annotated[Path, typer.Option(help="Where the slice for the demo goes.")] = SLICE,
 ) -> None:
     """Train the members of the employment pipeline, and say how good they are on the years after."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(mode=True)
+    training = Training(pipeline, out, version, SEED)
+    training.settle()
     console = Console()
     records = read(data)
     write_slice(records, slice_to)
     fit, stop, weigh = split(records)
     later = encode(records.take(records.columns["year"] > TRAINED_ON))
     source = {name: digest((data / "employment" / name).read_bytes()) for name in ("records.parquet", "labels.parquet")}
-    registry = Registry(out)
     with Progress(TextColumn("{task.description:>6}"), BarColumn(), TimeElapsedColumn(), console=console) as progress:
         for name, (network, kwargs) in shapes().items():
             task = progress.add_task(name, total=_EPOCHS)
             torch.manual_seed(SEED)
             weights = fit_network(name, network(**kwargs), fit, stop, partial(progress.advance, task))
             factory = f"{network.__module__}:{network.__qualname__}"
-            publish(registry, name, version, weights, framework="torch", factory=factory, kwargs=kwargs, data=source)
+            training.publish(name, weights, framework="torch", factory=factory, kwargs=kwargs, data=source)
         task = progress.add_task("trees", total=1)
-        publish(registry, "trees", version, fit_trees("trees", fit, stop), framework="xgboost", data=source)
+        training.publish("trees", fit_trees("trees", fit, stop), framework="xgboost", data=source)
         progress.advance(task)
-    fitted = stack(tuple(_MEMBERS), score(registry, version, weigh), weigh.employed)
-    scores = score(registry, version, later)
-    joined = replace(pipeline.ensemble, combine=fitted).join(scores, np.ones(scores.shape, dtype=np.bool_))
-    metrics = {
-        name: measure(each, later.employed)
-        for name, each in zip([*_MEMBERS, "ensemble"], [*scores, joined], strict=True)
-    }
-    for name in _MEMBERS:
-        note(registry, name, version, metrics[name])
-    found = {"weights": fitted.weights, "bias": fitted.bias, "metrics": metrics}
-    (out / "ensemble.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    found = training.conclude(weigh, later)
     console.print_json(data=found)
 
 
