@@ -35,8 +35,8 @@ _CALLS_EACH, _LEAST_CALLS = 2, 4
 _INFERENCE: Final = "inference"
 _RETHINK_S: Final = 30.0
 """How long a belief is planned with at least: each new one costs a second of planning."""
-_BEGIN_S: Final = 5.0
-"""How long a pipeline is watched before anything is believed of it."""
+_BEGIN_S, _FEW_S = 5.0, 10.0
+"""How long a pipeline is watched before anything is believed of it; and before a few batches are enough."""
 _RECENT: Final = 10
 # More at once helps at once. Less is wanted for long before it is done: each burst would want it back.
 _BATCH_PATIENCE = Patience(up_s=0.0, down_s=30.0)
@@ -154,7 +154,8 @@ class Guide:
         """Return the memory with the belief that is planned with from now on: another one only where it is another."""
         if self.site.measured is not None:
             return memory
-        now = Blueprint.of(self.site, seen)
+        watched_s = (seen.at_us - memory.began_us) / 1e6
+        now = Blueprint.of(self.site, seen, few=memory.blueprint is None and watched_s >= _FEW_S)
         if now is None:
             return memory
         known_s = (seen.at_us - (memory.since_us if memory.blueprint is not None else memory.began_us)) / 1e6

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 AROUND: Final = ("ingest", "preprocess", "postprocess")
 """The stages before and behind the members: one of each, whose service counts and whose number is not the plan's."""
 MOST_BATCH: Final = 512
-_ENOUGH: Final = 30
-"""Batches that a learned line must rest on before anything is planned by it."""
+_ENOUGH, _FEW = 30, 3
+"""Batches that a learned line must rest on before anything is planned by it; and where more do not come."""
 _SIZES: Final = (1, 16, 64)
 _JITTER: Final = 0.1
 _HOPS: Final = 3
@@ -85,11 +85,16 @@ class Blueprint:
     startups: tuple[tuple[str, float], ...]
 
     @classmethod
-    def of(cls, site: Site, seen: Observation) -> Blueprint | None:
-        """Return what is believed now; ``None`` where some member has served too few batches to be known."""
-        lines = {name: line for name in AROUND if (line := _line(seen, (name,))) is not None}
+    def of(cls, site: Site, seen: Observation, *, few: bool = False) -> Blueprint | None:
+        """Return what is believed now; ``None`` where some member has served too few batches to be known.
+
+        ``few``: some batches will do. A member that is overrun answers too late for most of them to count, and whoever
+        waited for more of them would wait for ever.
+        """
+        enough = _FEW if few else _ENOUGH
+        lines = {name: line for name in AROUND if (line := _line(seen, (name,), enough)) is not None}
         for each in site.members:
-            line = _line(seen, each.together)
+            line = _line(seen, each.together, enough)
             if line is None:
                 return None
             lines[each.name] = line
@@ -169,10 +174,10 @@ def as_deployed(graph: Graph, members: Iterable[str]) -> Graph:
     return replace(graph, stages=stages, quorum={})
 
 
-def _line(seen: Observation, together: Sequence[str]) -> tuple[float, float] | None:
+def _line(seen: Observation, together: Sequence[str], enough: int) -> tuple[float, float] | None:
     """Return the line of those who compute for a batch one after the other; ``None`` where one is hardly known."""
     lines = [seen.line(name) for name in together]
-    known = [each for each in lines if each is not None and each.batches >= _ENOUGH]
+    known = [each for each in lines if each is not None and each.batches >= enough]
     if len(known) < len(lines):
         return None
     return sum(each.fixed_s for each in known), sum(each.per_row_s for each in known)

@@ -186,6 +186,19 @@ def test_given_members_of_whom_nothing_is_known_then_nothing_is_planned_before_b
     assert not [act for act in decision.acts if isinstance(act, Scale)]
 
 
+def test_given_a_member_that_is_overrun_and_hardly_ever_answers_then_a_few_batches_are_enough_to_plan_with() -> None:
+    cluster, memory, told = Cluster(), None, []
+    for _ in range(20):
+        seen = cluster.seen(100.0)
+        lines = tuple(replace(each, batches=4.0) for each in seen.lines)
+        decision, memory = GUIDE(replace(seen, lines=lines), memory)
+        cluster.do(decision)
+        told.append(decision.why)
+
+    assert told[5] == "too few batches seen yet of quick, deep"
+    assert cluster.replicas["deep"] > 2
+
+
 def test_given_a_model_that_gets_slower_then_it_gets_more_replicas_for_the_same_traffic() -> None:
     cluster = Cluster()
     _, memory = steered(cluster, [30.0] * 40, GUIDE)
