@@ -25,6 +25,7 @@ from guidevane.control.plant import Action, Setting
 from guidevane.control.shedding import ahead_s
 from loadtests.steering.baselines import static
 from loadtests.steering.plant import trial
+from loadtests.steering.plant.cluster import least_ahead_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +41,11 @@ _BISECTIONS = 7
 FULL_PER_S = 1e9
 
 
-def ahead_when_busy(case: Case, plan: Plan) -> tuple[float, ...]:
-    """Return what events are shed by: full batches everywhere, as for whoever knows that there is too little."""
-    return ahead_s(case.graph, [plan[name] for name in case.graph.names], FULL_PER_S, case.slo_s)
+def shed_by(case: Case, schedule: Schedule) -> tuple[float, ...]:
+    """Return what events are shed by: the least time that is left, or, as where too much comes, full batches'."""
+    if not schedule.full:
+        return least_ahead_s(case.graph)
+    return ahead_s(case.graph, [schedule.plan[name] for name in case.graph.names], FULL_PER_S, case.slo_s)
 
 
 def kept(needed: Ints, startup_s: float) -> Ints:
@@ -85,6 +88,8 @@ class Schedule:
     cost_usd: float = np.inf
     missed: int = 0
     shed: bool = False
+    full: bool = False
+    """Whether events are shed by full batches (``shed_by``)."""
 
 
 class Search:
@@ -125,17 +130,19 @@ class Search:
             h = [hw.name for hw in stage.hardware].index(setting.hardware)
             replicas[:, s, h] = kept(schedule.needed[:, s], stage.hardware[h].startup_s)
             batch[:, s, h] = setting.batch
-        shed = np.asarray(ahead_when_busy(self.case, schedule.plan)) if schedule.shed else None
+        shed = np.asarray(shed_by(self.case, schedule)) if schedule.shed else None
         late, cost = trial.misses(self.scene, replicas, batch, most=self.case.allowed, shed=shed)
         return replace(schedule, missed=late, cost_usd=cost)
 
-    def loaded(self, plan: Plan, smooth_s: int, shares: Floats, *, shed: bool) -> tuple[Schedule, Floats] | None:
+    def loaded(
+        self, plan: Plan, smooth_s: int, shares: Floats, *, shed: bool, full: bool = False
+    ) -> tuple[Schedule, Floats] | None:
         """Return the cheapest feasible schedule at ``shares`` of a load found by bisection, and the loads; or None."""
         low, high, best = 0.05, 1.3, None
         least = low
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2 if best else (low * high) ** 0.5
-            found = self.tried(Schedule(plan, self.needed(plan, smooth_s, middle * shares), shed=shed))
+            found = self.tried(Schedule(plan, self.needed(plan, smooth_s, middle * shares), shed=shed, full=full))
             if found.cost_usd < np.inf:
                 low, best = middle, found if best is None or found.cost_usd < best.cost_usd else best
                 least = middle
@@ -155,6 +162,10 @@ class Search:
         if not found:
             return None
         best, load, smooth_s = min(found, key=lambda each: each[0].cost_usd)
+        if (other := self.loaded(best.plan, smooth_s, even, shed=True, full=True)) and other[
+            0
+        ].cost_usd < best.cost_usd:
+            best, load = other
         return self.trimmed(self.moved(best, smooth_s, load))
 
     def plans(self) -> Iterator[Plan]:
@@ -232,7 +243,7 @@ class Oracle:
         ordered = memory if isinstance(memory, list) else self._orders()
         at = min(int(seen.time_s), len(ordered) - 1)
         held = at > 0 and ordered[at] == ordered[at - 1]
-        ahead = dict(zip(self.case.graph.names, ahead_when_busy(self.case, self.schedule.plan), strict=True))
+        ahead = dict(zip(self.case.graph.names, shed_by(self.case, self.schedule), strict=True))
         return Action(ordered[at], "foreseen", shed=self.schedule.shed, ahead_s=ahead, held=held), ordered
 
     def _orders(self) -> list[Plan]:

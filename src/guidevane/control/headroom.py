@@ -22,10 +22,10 @@ from guidevane.control.outlook import FLUID
 if TYPE_CHECKING:
     from guidevane.control.outlook import Outlook, Rates
 
-FACTORS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.0)
+FACTORS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.0)
 _QUANTILES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0)
-_HOLDS = (1.0, 2.0, 4.0)
-_KEPT, _LOOKED_AT = 3600, 1200
+_HOLDS = (1.0, 2.0)
+_KEPT, _LOOKED_AT, _SEEN = 3600, 1200, 1800
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
 """(come over known, seconds): what five minutes of anybody's traffic are taken to be, beside the pipeline's own."""
@@ -57,6 +57,8 @@ class Headroom:
     level_per_s: float = 0.0
     held: float = 1.0
     """How many times the shortest patience something is kept for."""
+    trusting: bool = True
+    """Whether slopes are followed: they are for half an hour, then where that is worth its price."""
     predicted: float = 0.0
     """The share (0-1) that the rules in force would have missed."""
 
@@ -76,8 +78,10 @@ class Headroom:
 
     def ready_for(self, hold_s: float) -> float:
         """Return the rate to be ready for now; ``hold_s`` is the shortest patience."""
-        span = max(round(hold_s * self.held), 1)
-        return max((max(self.rates[-span:]) * self.factor, self.level_per_s, *self.slopes[-span:]))
+        span, longer = max(round(hold_s), 1), max(round(hold_s * self.held), 1)
+        # A slope is kept for the shortest patience: what it leads to is a rate by then, or was a false alarm.
+        slopes = self.slopes[-span:] if self.trusting else ()
+        return max((max(self.rates[-longer:]) * self.factor, self.level_per_s, *slopes))
 
     def chosen(self, share: float, *, lag_s: float, hold_s: float, outlook: Outlook = FLUID) -> Headroom:
         """Return the same past with the cheapest rules for which at most ``share`` (0-1) of its events were missed.
@@ -87,44 +91,47 @@ class Headroom:
         lag = max(round(lag_s), 1)
         if len(self.rates) <= lag:
             return self
-        past = {held: self._past(lag, max(round(hold_s * held), lag + 1)) for held in _HOLDS}
-        now = past[self.held].judged(outlook, self.factor, self.level_per_s)
-        usd, factor, level, held, missed = self._best(past, share, outlook)
+        ways = product(_HOLDS, (True, False) if len(self.rates) >= _SEEN else (True,))
+        past = {way: self._past(lag, hold_s, *way) for way in ways}
+        now = past[self.held, self.trusting].judged(outlook, self.factor, self.level_per_s)
+        usd, best = self._best(past, share, outlook)
         if now[1] <= share and now[0] * _WORTH <= usd:
             return replace(self, predicted=now[1])
-        return replace(self, factor=factor, level_per_s=level, held=held, predicted=missed)
+        return best
 
-    def _best(
-        self, past: dict[float, _Past], share: float, outlook: Outlook
-    ) -> tuple[float, float, float, float, float]:
-        """Return cost, factor, level, hold and misses of the cheapest rules that keep most of a share.
+    def _best(self, past: dict[tuple[float, bool], _Past], share: float, outlook: Outlook) -> tuple[float, Headroom]:
+        """Return the cost in $ per hour of the cheapest rules that keep most of a share, and the same past with them.
 
         Where none do, those of the highest demand at any time: nothing dearer need be looked at.
         """
         levels = sorted({0.0, *np.quantile(np.asarray(self.demands), _QUANTILES).tolist()})
-        usd, missed = past[_HOLDS[0]].judged(outlook, 1.0, levels[-1])
-        best = (usd, 1.0, levels[-1], _HOLDS[0], missed)
-        for held, each in past.items():
+        held, trusting = next(iter(past))
+        least, missed = past[held, trusting].judged(outlook, 1.0, levels[-1])
+        best = (1.0, levels[-1], held, trusting, missed)
+        for (held, trusting), each in past.items():
             done = 0.0
             # More of a multiple costs more, and so does more of a level: what is dearer without either ends the search.
             for factor, level in product(FACTORS, levels):
                 if level > 0 and done == factor:
                     continue
                 usd, missed = each.judged(outlook, factor, level)
-                if usd >= best[0]:
+                if usd >= least:
                     if level == 0:
                         break
                     done = factor
                 elif missed <= share * _SURE:
-                    best, done = (usd, factor, level, held, missed), factor
-        return best
+                    least, best, done = usd, (factor, level, held, trusting, missed), factor
+        factor, level, held, trusting, missed = best
+        return least, replace(self, factor=factor, level_per_s=level, held=held, trusting=trusting, predicted=missed)
 
-    def _past(self, lag: int, hold: int) -> _Past:
+    def _past(self, lag: int, hold_s: float, held: float, trusting: bool) -> _Past:  # noqa: FBT001 - a pair's parts
         """Return what would have been ready, second by second, at a factor of one and no level."""
+        hold, slope_hold = (max(round(hold_s * each), lag + 1) for each in (held, 1.0))
         stride = 1 + len(self.rates) // _LOOKED_AT
         rates, slopes, demands = (np.asarray(each) for each in (self.rates, self.slopes, self.demands))
+        slopes = slopes * float(trusting)
 
-        def highest(known: Rates, until: int) -> Rates:
+        def highest(known: Rates, until: int, hold: int) -> Rates:
             padded = np.concatenate((np.full(hold, known[0]), known))
             windows = np.lib.stride_tricks.sliding_window_view(padded, hold - until + 1)
             return np.asarray(windows[: len(known)].max(axis=1)[::stride])
@@ -132,10 +139,10 @@ class Headroom:
         rises, weights = (np.array(each) for each in zip(*_PRIOR_RISES, strict=True))
         prior = np.full(len(rises), float(demands.mean()))
         return _Past(
-            np.concatenate((highest(rates, lag), prior)),
-            np.concatenate((highest(slopes, lag), prior * 0)),
-            np.concatenate((highest(rates, 0), prior)),
-            np.concatenate((highest(slopes, 0), prior * 0)),
+            np.concatenate((highest(rates, lag, hold), prior)),
+            np.concatenate((highest(slopes, lag, slope_hold), prior * 0)),
+            np.concatenate((highest(rates, 0, hold), prior)),
+            np.concatenate((highest(slopes, 0, slope_hold), prior * 0)),
             np.concatenate((demands[::stride], prior * rises)),
             np.concatenate((np.full(len(demands[::stride]), float(stride)), weights)),
         )

@@ -22,7 +22,7 @@ STEP = 1.08
 CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """The dispersions that are planned for (squared coefficients of variation)."""
 
-_EVENTS = 2500
+_EVENTS = 4000
 _LEAST_EPSILON = 2e-4
 _SMOOTH = 1
 _MOST_PROBES = 64

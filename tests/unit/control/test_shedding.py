@@ -1,0 +1,72 @@
+"""Given what lies before an event, when too much comes, then who gets through is in time, and no other is dropped."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from guidevane.control.arrivals import gamma_arrivals
+from guidevane.control.plant import Setting
+from guidevane.control.reading import read_graph
+from guidevane.control.shedding import ahead_s
+from guidevane.control.simulation import Simulation, Trace
+
+SLO_S = 0.3
+
+
+def row(**tables):
+    names = list(tables)
+    edges = [list(pair) for pair in pairwise(names)]
+    stages = {name: {"latency_ms": table} for name, table in tables.items()}
+    return read_graph({"stages": stages, "edges": edges, "hop_ms": 4, "jitter": 0.0})
+
+
+def test_full_batches_and_the_next_free_replica_are_waited_for_as_on_paper():
+    graph = row(a={"1": 10}, b={"1": 20, "4": 40})
+    busy = ahead_s(graph, (Setting("default", 1, 1), Setting("default", 2, 4)), 1e6, SLO_S)
+    calm = ahead_s(graph, (Setting("default", 1, 1), Setting("default", 2, 4)), 1e-6, SLO_S)
+
+    # b: a hop of 4 ms, half of 40 ms until one of two is free, and 40 ms; idle: the hop and a batch of one.
+    assert busy == pytest.approx((0.064, 0.0))
+    assert calm == pytest.approx((0.024, 0.0), abs=1e-5)
+
+
+def test_a_quorum_is_waited_for_up_to_its_last_needed_member():
+    members = {"x": 10, "y": 50, "z": 900}
+    graph = read_graph(
+        {
+            "stages": {name: {"latency_ms": {"1": ms}} for name, ms in ({"s": 1, "j": 5} | members).items()},
+            "edges": [["s", m] for m in members] + [[m, "j"] for m in members],
+            "quorum": {"j": 2}, "hop_ms": 0, "jitter": 0.0,
+        }
+    )  # fmt: skip
+    found = ahead_s(graph, [Setting("default", 1, 1)] * 5, 1e-6, 10.0)
+
+    assert found[graph.index["s"]] == pytest.approx(0.055, abs=1e-5)
+
+
+def test_an_objective_that_batches_would_use_up_leaves_an_idle_pipeline_open():
+    graph = row(a={"1": 10, "8": 200}, b={"1": 20, "8": 250})
+    settings = (Setting("default", 1, 8), Setting("default", 1, 8))
+    trace = Trace.draw(graph, np.array([0.0, 5.0]), 1)
+
+    for rate in (0.1, 1e6):
+        ahead = ahead_s(graph, settings, rate, SLO_S)
+        assert Simulation(graph, trace, SLO_S).run(settings, drop=True, ahead_s=ahead).missed == 0
+
+
+@pytest.mark.parametrize("times", [1.25, 1.5, 3.0])
+def test_under_overload_nearly_all_of_the_capacity_serves_in_time(times):
+    graph = row(a={"1": 12}, b={"1": 30, "4": 48}, c={"1": 5})
+    settings = (Setting("default", 1, 1), Setting("default", 1, 4), Setting("default", 1, 1))
+    rate = times * min(1 / 0.012, 4 / 0.048)
+    trace = Trace.draw(graph, gamma_arrivals(rate, 1.0, 6000, 1), 1)
+    simulation = Simulation(graph, trace, SLO_S)
+
+    def in_time(ahead):
+        return (1 - simulation.run(settings, drop=True, ahead_s=ahead).miss) * times
+
+    assert in_time(ahead_s(graph, settings, rate, SLO_S)) >= 0.93
+    assert in_time(None) < 0.6
