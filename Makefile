@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-steering fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-steering bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -85,6 +85,11 @@ bench-telemetry: $(STAMP) ## what share of the hot path telemetry takes, in one 
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)
+
+bench-shared: $(STAMP) ## Faro's ten jobs on 36 and 32 replicas, 1.5 times overload, the planner against the greedy one
+	$(BIN)/python -m loadtests.steering.faro
+	$(BIN)/python -m loadtests.steering.overload
+	$(BIN)/python -m loadtests.steering.planning
 
 fuzz: $(STAMP) ## a million mutants of events through decoding, contract and ingest: nothing may crash (PAYLOADS)
 	$(BIN)/python tests/fuzzing.py --payloads $(PAYLOADS)

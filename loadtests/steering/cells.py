@@ -12,7 +12,7 @@ from loadtests.steering.case import Case
 if TYPE_CHECKING:
     from loadtests.steering.unseen import Unseen
 
-QUICK_WORKLOADS = ("gamma4", "step", "spike", "diurnal")
+QUICK_WORKLOADS = ("step", "spike", "diurnal")
 QUICK_S, QUICK_RATE, RATES, SEEDS = 900, 60.0, (40.0, 120.0, 300.0), (1, 2, 3, 4, 5)
 STARTUPS_S = (5.0, 35.0)
 """Start-ups of GPUs besides the 20 s of the graph files, at 120/s."""
@@ -56,7 +56,7 @@ class Cell:
 
 
 def quick() -> list[Cell]:
-    """Return twenty cells of a quarter of an hour at one rate, and the eight unseen ones."""
+    """Return fifteen cells of a quarter of an hour at one rate, and the eight unseen ones."""
     seen = [Cell(p, w, QUICK_RATE, QUICK_S, 1) for p, w in product(pipelines.PIPELINES, QUICK_WORKLOADS)]
     return seen + [Cell("", "", 0.0, QUICK_S, 1, unseen=each) for each in unseen.CELLS]
 

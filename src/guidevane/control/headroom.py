@@ -41,12 +41,12 @@ class Headroom:
     >>> for _ in range(600):
     ...     known = known.after(50.0, 48.0)
     >>> known = known.chosen(0.004, lag_s=20, hold_s=40)
-    >>> known.level_per_s
-    0.0
+    >>> 45 <= known.ready_for(40) <= 51
+    True
     >>> for _ in range(10):
     ...     known = known.after(50.0, 150.0)
     >>> known = known.chosen(0.004, lag_s=20, hold_s=40)
-    >>> 100 < max(50 * known.factor, known.level_per_s) <= 150
+    >>> 100 < known.ready_for(40) <= 150
     True
     """
 
