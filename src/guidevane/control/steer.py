@@ -161,7 +161,7 @@ class Steering:
         if now - margin_at_s >= tuning.margin_every_s:
             ended = sum(each for each, _ in recent)
             burnt = sum(each for _, each in recent) / ended if ended else 0.0
-            pull = min(max((burnt - self.epsilon) / self.epsilon, -1.0), 2.0)
+            pull = min(max((burnt - self.epsilon) / max(self.epsilon, _LEAST_EPSILON), -1.0), 2.0)
             margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 1.0), 1.3), now
         return replace(
             memory,
@@ -291,7 +291,7 @@ class Steering:
         )
 
 
-_SETTLED_S = 30.0
+_SETTLED_S, _LEAST_EPSILON = 30.0, 1e-4
 _UP_S, _DOWN_S = 30.0, 300.0
 
 

@@ -24,6 +24,7 @@ GRAPH = read_graph(
     }
 )
 STEERING = Steering(GRAPH, 0.3)
+SEEN = Observation(time_s=0.0, interval_s=0.0, counts=(), stages=(), expected_per_s=40.0)
 
 
 def play(
@@ -119,6 +120,12 @@ def test_an_objective_that_nothing_keeps_is_said_and_the_rate_is_borne():
 
     assert "no plan keeps the objective" in actions[0].reason
     assert actions[0].settings["model"].replicas >= 1
+
+
+def test_an_objective_that_nobody_may_miss_is_steered_too():
+    _, actions = play(Steering(GRAPH, 0.3, epsilon=0.0), [40.0] * 45)
+
+    assert actions[-1].settings["model"].replicas >= STEERING.first(SEEN)[0].settings["model"].replicas
 
 
 def test_while_replicas_start_the_ready_ones_take_larger_batches():
