@@ -79,7 +79,7 @@ def test_given_times_on_a_line_then_the_line_is_found_and_never_falls(
 
 def asked(expecting: Expecting, rows: int, took_s: float, busy_s: float, at_s: float = 0.0) -> None:
     call = expecting.send(["quick", "deep"], rows, at_s)
-    expecting.back(call)
+    expecting.back(call, at_s + took_s)
     expecting.learn(call, rows, {"quick": (0.01, 0.005), "deep": (took_s, busy_s)}, at_s + took_s)
 
 
@@ -101,7 +101,7 @@ def test_given_calls_that_queue_then_one_stands_ready_and_no_more() -> None:
     sent = []
     while expecting.open(["deep"], 8):
         sent.append(expecting.send(["deep"], 8, 1.0))
-    expecting.back(sent[0])
+    expecting.back(sent[0], 1.1)
 
     assert len(sent) == 2
     assert expecting.open(["deep"], 8)

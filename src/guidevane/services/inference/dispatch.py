@@ -81,7 +81,7 @@ class Dispatch(Generic[T, R]):
             finally:
                 self._direct -= len(batches)
                 for call in calls:
-                    self._triage.expecting.back(call)
+                    self._triage.expecting.back(call, self._clock.monotonic_s())
                 self._shut_s = None
                 self._send_off()
             return [answer for batch in found for answer in batch]
@@ -130,7 +130,7 @@ class Dispatch(Generic[T, R]):
         return triage.expecting.send(choice.members or triage.ensemble.names, rows, self._clock.monotonic_s())
 
     def _landed(self, call: Call, task: asyncio.Task[None]) -> None:
-        self._triage.expecting.back(call)
+        self._triage.expecting.back(call, self._clock.monotonic_s())
         del self._under_way[task]
         self._shut_s = None
         self._send_off()

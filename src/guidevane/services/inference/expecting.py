@@ -80,6 +80,13 @@ class _Host:
     ahead_s: float = 0.0
     heard_s: float = 0.0
     calls: int = 0
+    since_s: float = 0.0
+
+    def left_s(self, now_s: float) -> float:
+        """Return the work that is left of what was sent: since the last answer, one call has been computed."""
+        if not self.calls:
+            return 0.0
+        return max(self.ahead_s - min(max(now_s - self.since_s, 0.0), self.ahead_s / self.calls), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +138,21 @@ class Expecting:
     def send(self, names: Sequence[str], rows: int, now_s: float) -> Call:
         """Note that these are asked now; hand what is returned to ``back`` in any case."""
         own_s = self._own_s(names, rows)
-        ahead_s = {host: self._hosts[host].ahead_s for host in own_s}
+        ahead_s = {host: self._hosts[host].left_s(now_s) for host in own_s}
         for host, busy_s in own_s.items():
-            self._hosts[host].ahead_s += busy_s
-            self._hosts[host].calls += 1
+            here = self._hosts[host]
+            if not here.calls:
+                here.since_s = now_s
+            here.ahead_s += busy_s
+            here.calls += 1
         return Call(now_s, ahead_s, own_s)
 
-    def back(self, call: Call) -> None:
+    def back(self, call: Call, now_s: float) -> None:
         """Note that a call is over, whatever came of it."""
         for host, own_s in call.own_s.items():
             here = self._hosts[host]
             here.calls -= 1
+            here.since_s = now_s
             # Sums of floats that cancel: with nothing under way, nothing is ahead.
             here.ahead_s = max(here.ahead_s - own_s, 0.0) if here.calls else 0.0
 
@@ -174,4 +185,4 @@ class Expecting:
     @staticmethod
     def _wait_s(host: _Host, now_s: float) -> float:
         idle_s = now_s - host.heard_s if host.ahead_s == 0.0 else 0.0
-        return host.wait.at(host.ahead_s) * math.exp2(-max(idle_s, 0.0) / _HALVES_S)
+        return host.wait.at(host.left_s(now_s)) * math.exp2(-max(idle_s, 0.0) / _HALVES_S)

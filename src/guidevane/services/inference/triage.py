@@ -71,6 +71,7 @@ class Triage:
         self.ensemble = pipeline.ensemble
         self.expecting = expecting
         self.knobs = knobs
+        self._tiles = {member.name: member.tile for member in pipeline.ensemble.deployed}
         self.without = Shares(pipeline.degrade.group_bound)
         self.degraded = Shares(pipeline.degrade.group_bound)
         # Without a label of its own, "fallback" would be a model's negative answer that no model gave.
@@ -148,10 +149,15 @@ class Triage:
             # Who is spared may be late, and must not make others so: they go in batches of their own.
             spared = waiting[order[0]].spared
             batch = [place for place in order if choices[place] is choice and waiting[place].spared is spared][:rows]
-            if batch := self._noted(waiting, batch, choice):
+            if batch := self._noted(waiting, self._whole_tiles(batch, choice), choice):
                 return batch, choice
             # Their groups have had their share of degraded answers: now they are another choice's.
         return [], Choice("full")
+
+    def _whole_tiles(self, batch: list[int], choice: Choice) -> list[int]:
+        """Leave out what would only begin another tile: it costs a whole one, and can be in the next batch."""
+        tile = max(self._tiles[name] for name in choice.members)
+        return batch[: len(batch) - len(batch) % tile] if len(batch) > tile else batch
 
     def _widest(
         self, waiting: Sequence[Waiting], slack_s: Sequence[float], left: Sequence[int], waits_s: Mapping[str, float]
