@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-overload bench-steering bench-shared fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-overload bench-live bench-steering bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ bench-telemetry: $(STAMP) ## what share of the hot path telemetry takes, in one 
 
 bench-overload: $(STAMP) ## half again what emulated members on Ray can do: answered in time, by slack and as it comes; two minutes
 	$(BIN)/python -m loadtests.overload
+
+bench-live: $(STAMP) ## the controller on real Kafka and Ray, against Ray's autoscaler and a static peak: 90 min (BENCH="--seconds 60 --workloads step")
+	$(BIN)/python -m loadtests.live $(BENCH)
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
-_NOISE = 0.3 * 0.3
-"""Variance of the log of one batch's time: on busy cores one batch in three is a third off."""
-_PRIOR_SPREAD = 2.0 * 2.0
-"""Of the prior's logs: each part may be seven times as large, or a seventh."""
 _AT_ONCE = 25
 """Batches of one second are not independent: so many count at most."""
+_PRIOR_ROWS, _PRIOR_WEIGHT = 8.0, 0.05
+"""The prior: the fixed part is that of so many rows; it weighs as much as a twentieth of a batch."""
+_FIXED_S, _PER_ROW_S = 0.005, 0.0006
+_DOUBT = 0.001
+_LEAST_S = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A batch of b rows takes ``fixed_s + per_row_s`` b: recursive least squares on the log of the latency.
+    """A batch of b rows takes ``fixed_s + per_row_s`` b: recursive least squares on the relative error.
 
-    The two parts are positive, so it is their logs that are learned: the log-latency is linearised about the
-    present belief (an extended Kalman filter; Simon, Optimal State Estimation, 2006, section 13.2), with
-    exponential forgetting. The prior, 5 ms and 0.2 ms a row, is wide: a few batches of two sizes outweigh it, and of
-    what was never seen, one batch size or all larger ones, the prior's proportion is what remains.
+    Which is, for errors that are not large, the error of the log-latency: a batch of one row counts as much as one of
+    a hundred. It is linear in both parts, with exponential forgetting (Ljung, System Identification, 1999, section
+    11.2), here by its sums; neither part is ever negative. What sizes of one kind cannot tell, the prior
+    decides: the fixed part is that of eight rows. Before the first batch it takes 5 ms, and 0.6 ms a row.
 
     >>> line = Line()
     >>> for _ in range(30):
     ...     line = line.learn(1, 0.011, 20).learn(64, 0.074, 20)
-    >>> round(line.fixed_s, 3), round(line.per_row_s, 3)
+    >>> round(line.fixed_s, 3), round(line.per_row_s, 4)
     (0.01, 0.001)
     """
 
-    fixed_s: float = 0.005
-    per_row_s: float = 0.0002
-    covariance: tuple[float, float, float] = (_PRIOR_SPREAD, 0.0, _PRIOR_SPREAD)
+    squares: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    products: tuple[float, float] = (0.0, 0.0)
     batches: float = 0.0
     forgetting: float = 0.999
 
+    @property
+    def fixed_s(self) -> float:
+        """Return what a batch of any size takes at least."""
+        return self._parts()[0]
+
+    @property
+    def per_row_s(self) -> float:
+        """Return what each row adds."""
+        return self._parts()[1]
+
     def latency_s(self, batch: float) -> float:
         """Return the believed service time of a batch."""
-        return self.fixed_s + self.per_row_s * batch
+        fixed_s, per_row_s = self._parts()
+        return fixed_s + per_row_s * batch
 
     def learn(self, batch: float, seconds: float, count: int = 1) -> Line:
         """Take in ``count`` batches of about one size and their mean service time; return the new belief."""
@@ -45,33 +55,41 @@ class Line:
             return self
         weight = min(count, _AT_ONCE)
         forget = self.forgetting**weight
-        var_f, cov, var_r = _spread(self.covariance, 1 / forget)
-        believed = self.latency_s(batch)
-        # How the log of the latency moves with the log of either part: their shares of it.
-        share_f, share_r = self.fixed_s / believed, self.per_row_s * batch / believed
-        gain_f, gain_r = var_f * share_f + cov * share_r, cov * share_f + var_r * share_r
-        total = share_f * gain_f + share_r * gain_r + _NOISE / weight
-        off = min(max(math.log(seconds / believed), -2.0), 2.0)
+        one, rows = 1 / seconds, batch / seconds
+        ones, both, squared = (each * forget for each in self.squares)
         return replace(
             self,
-            fixed_s=self.fixed_s * math.exp(min(max(gain_f / total * off, -2.0), 2.0)),
-            per_row_s=self.per_row_s * math.exp(min(max(gain_r / total * off, -2.0), 2.0)),
-            covariance=(
-                var_f - gain_f * gain_f / total,
-                cov - gain_f * gain_r / total,
-                var_r - gain_r * gain_r / total,
-            ),
+            squares=(ones + weight * one * one, both + weight * one * rows, squared + weight * rows * rows),
+            products=(self.products[0] * forget + weight * one, self.products[1] * forget + weight * rows),
             batches=self.batches * forget + count,
         )
 
     def doubted(self) -> Line:
-        """Return the same line with the prior's doubt: another model answers, and is to be learned soon."""
-        return replace(self, covariance=(_PRIOR_SPREAD, 0.0, _PRIOR_SPREAD), batches=0.0)
+        """Return the same line, hardly believed: another model answers, and is to be learned soon."""
+        ones, both, rows = (each * _DOUBT for each in self.squares)
+        return replace(
+            self,
+            squares=(ones, both, rows),
+            products=(self.products[0] * _DOUBT, self.products[1] * _DOUBT),
+            batches=0.0,
+        )
 
+    def _parts(self) -> tuple[float, float]:
+        ones, both, rows = self.squares
+        one, row = self.products
+        if not ones:
+            return _FIXED_S, _PER_ROW_S
+        # As a batch that says (fixed - 8 x per row) is nothing beside what batches take.
+        scale = _PRIOR_WEIGHT * (one / self._weight()) ** 2
+        a, b, c = ones + scale, both - scale * _PRIOR_ROWS, rows + scale * _PRIOR_ROWS**2
+        determinant = a * c - b * b
+        fixed_s, per_row_s = (one * c - row * b) / determinant, (row * a - one * b) / determinant
+        if fixed_s < _LEAST_S:
+            fixed_s, per_row_s = _LEAST_S, row / rows
+        elif per_row_s < _LEAST_S:
+            fixed_s, per_row_s = one / ones, _LEAST_S
+        return fixed_s, per_row_s
 
-def _spread(covariance: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
-    """Return a covariance that doubt has made ``factor`` times as large, no part of it larger than the prior's."""
-    var_f, cov, var_r = covariance
-    grow_f, grow_r = (min(factor, _PRIOR_SPREAD / each) if each > 0 else factor for each in (var_f, var_r))
-    # Both parts grow by their own factor: the correlation stays, so it stays a covariance.
-    return var_f * grow_f, cov * math.sqrt(grow_f * grow_r), var_r * grow_r
+    def _weight(self) -> float:
+        # Of batches of about one time s, squares sum to n / s^2 and products to n / s.
+        return self.products[0] ** 2 / self.squares[0]
