@@ -73,7 +73,8 @@ def read_case(options: argparse.Namespace) -> Case:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read, play, write, show; return the exit status."""
     options = asked(arguments)
-    console = Console(stderr=True)
+    # Where nobody looks, nothing is cut to a screen's width.
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     names = [each.strip() for each in options.policies.split(",") if each.strip()]
     try:
         policies.check(names)
