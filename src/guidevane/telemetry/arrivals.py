@@ -25,7 +25,7 @@ class Arrivals:
     """Counts of one instance, since they were last drained.
 
     >>> arrivals = Arrivals()
-    >>> arrivals.add("ingest", np.array([10.1e6, 10.4e6, 10.6e6, -5.0]), now_us=11_000_000)
+    >>> arrivals.add("ingest", np.array([10.1e6, 10.4e6, 10.6e6, -90e6]), now_us=11_000_000)
     >>> [(each["from_us"], each["events"]) for each in arrivals.drain()]
     [(-48500000, 1), (10000000, 2), (10500000, 1)]
     """
