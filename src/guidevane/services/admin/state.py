@@ -76,9 +76,11 @@ class Watch:
     def on_decision(self, record: Record) -> None:
         """Remember where a decision lies: thousands a second, decoded only when somebody asks."""
         event_id = record.header(EVENT_ID)
-        if event_id is None:
-            raise Reject("event_id", f"{record.topic}/{record.partition}@{record.offset} names no event")
-        decision_id = self.decision_id_of(event_id.decode(errors="replace"))
+        if event_id is not None:
+            decision_id = self.decision_id_of(event_id.decode(errors="replace"))
+        else:
+            # Not a room's of ours: only its body says whose it is.
+            decision_id = self._codec.decode("decision", record.value, record.headers)["decision_id"]
         self.index.add(decision_id, record.partition, record.offset, decided_at_us=record.timestamp_us)
         self.recent.append(record)
 
