@@ -158,7 +158,7 @@ async def run_pipeline(
     worker = Worker(
         stages,
         log=log, dlq=topics.dlq, group=f"{pipeline.name}.test", instance="test", clock=clock, metrics=metrics,
-        health=Health(clock), limits=Limits(poll_s=0.01, commit_every_s=0.0, linger_s=0.0),
+        health=Health(clock), limits=Limits(poll_s=0.01, commit_every_s=0.0, gather_s=0.0, linger_s=0.0),
     )  # fmt: skip
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))

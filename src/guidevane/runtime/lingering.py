@@ -40,7 +40,10 @@ class _Offset:
 
 
 class Lingering:
-    """Posts for each partition at most once in ``linger_s``; order holds, as in the producer."""
+    """Posts for each partition at most once in ``linger_s``; order holds, as in the producer.
+
+    After the first failure it posts nothing more until it is dropped: what came later would stand before what failed.
+    """
 
     def __init__(self, producer: Producer, fence: Fence, *, linger_s: float = 0.5) -> None:
         self.producer = producer
@@ -48,9 +51,14 @@ class Lingering:
         self.linger_s = linger_s
         self._gathering: dict[tuple[str, int], _Gathered] = {}
         self._flushing: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None
 
     def post(self, topic: str, number: int, messages: Sequence[Message]) -> Awaitable[int]:
         """Take messages for a partition, behind those posted before; what is returned gives the first one's offset."""
+        if self._broken is not None:
+            lost = _Gathered()
+            _fail([lost], self._broken)
+            return _Offset(lost, 0)
         gathered = self._gathering.setdefault((topic, number), _Gathered())
         offset = _Offset(gathered, len(gathered.messages))
         gathered.messages.extend(messages)
@@ -77,11 +85,9 @@ class Lingering:
                     gathered.offset.cancel()
                 raise
             except BaseException as trouble:  # noqa: BLE001 - whatever it is, it is raised in each flight that waits
-                for gathered in batch.values():
-                    if not gathered.offset.done():
-                        gathered.offset.set_exception(trouble)
-                        # Whose flight was given up does not ask any more.
-                        gathered.offset.exception()
+                self._broken = trouble
+                _fail([*batch.values(), *self._gathering.values()], trouble)
+                self._gathering = {}
 
     def drop(self) -> None:
         """Forget what has gathered: whoever owns the partitions now does it again."""
@@ -91,3 +97,12 @@ class Lingering:
         for gathered in self._gathering.values():
             gathered.offset.cancel()
         self._gathering = {}
+        self._broken = None
+
+
+def _fail(several: Sequence[_Gathered], trouble: BaseException) -> None:
+    for gathered in several:
+        if not gathered.offset.done():
+            gathered.offset.set_exception(trouble)
+            # Whose flight was given up does not ask any more.
+            gathered.offset.exception()

@@ -53,6 +53,30 @@ async def test_what_cannot_be_written_is_told_to_everyone_who_waits_for_it():
             await offset
 
 
+async def test_after_a_failure_nothing_that_came_behind_it_is_written_until_it_is_dropped():
+    log, asked, go = MemoryLog(partitions=1), asyncio.Event(), asyncio.Event()
+    append = log.append
+
+    async def refused(topic, partition, messages):
+        asked.set()
+        await go.wait()
+        log.append = append
+        raise Retryable("no answer")
+
+    log.append = refused
+    gathering = await lingering(log)
+    first = gathering.post("t", 0, [message("first")])
+    await asked.wait()
+    behind = gathering.post("t", 0, [message("behind")])
+    go.set()
+    for offset in (first, behind):
+        with pytest.raises(Retryable, match="no answer"):
+            await offset
+    with pytest.raises(Retryable, match="no answer"):
+        await gathering.post("t", 0, [message("later")])
+    assert log.records("t") == []
+
+
 async def test_what_is_dropped_is_not_written_and_nobody_is_left_waiting():
     log = MemoryLog(partitions=1)
     gathering = await lingering(log, linger_s=60.0)

@@ -24,7 +24,7 @@ from guidevane.telemetry.metrics import Metrics
 
 PARTITIONS = 2
 FAST = Limits(
-    fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, transact_every_s=0.0, drain_s=2.0,
+    fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, transact_every_s=0.0, drain_s=2.0, gather_s=0.0005,
     backoff=Backoff(0.0005, 0.001),
 )  # fmt: skip
 
@@ -281,7 +281,7 @@ async def test_draining_commits_what_is_finished_and_leaves_the_rest_to_the_next
 
     stage = Stage(name="one", input="p.events", output="p.out", handle=handle, first=True, concurrency=2)
     stop = asyncio.Event()
-    limits = Limits(fetch=Fetch(max_records=7), poll_s=0.002, transact_every_s=0.0, drain_s=0.05)
+    limits = Limits(fetch=Fetch(max_records=7), poll_s=0.002, transact_every_s=0.0, drain_s=0.05, gather_s=0.0005)
     leaving = worker(log, [stage])
     leaving.limits = limits
     life = asyncio.create_task(leaving.run(stop))
