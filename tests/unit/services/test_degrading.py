@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.services.event_by_event import Member, choose
 from tests.unit.services.overload import PIPELINE
 
-from guidevane.control.ladder import Choice, Member, Timed, choose, steps
+from guidevane.control.ladder import Choice, Timed, steps
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Call, Expecting, Line
 from guidevane.services.inference.shares import Shares
@@ -36,7 +37,7 @@ def test_given_a_host_for_each_member_then_the_steps_say_what_is_chosen_event_by
     ladder = steps(timed, waits_s, quorum=quorum, rule=rule)
     chosen = next(step.choice for step in ladder if slack_s >= step.needs_s)
 
-    assert chosen == choose(slack_s, plain, quorum=quorum, rule_s=0.0 if rule else None)
+    assert chosen == choose(slack_s, plain, quorum=quorum, rule=rule)
     assert all(a.needs_s > b.needs_s for a, b in itertools.pairwise(ladder))
 
 
