@@ -41,8 +41,9 @@ demo: $(STAMP) ## real census records from Kafka to decisions, for a minute: 100
 test: $(STAMP) ## every test, with the real Kafka and the real Ray
 	CI=$(CI) $(BIN)/python -m pytest -q
 
-test-windows: $(STAMP) ## the room that holds windows, killed ten times: its features equal those of training
+test-windows: $(STAMP) ## the room that holds windows, killed ten times in each mode: its features equal those of training
 	WINDOW_KILLS=10 $(BIN)/python -m pytest -q -rA tests/integration/test_windows_killed.py
+	WINDOW_KILLS=10 WINDOW_DELIVERY=transactional $(BIN)/python -m pytest -q -rA tests/integration/test_windows_killed.py
 
 check: $(STAMP) ## style, types, import rules, contracts: what takes seconds
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """The room that holds the windows, killed mid-stream: its features equal those of training, byte for byte.
 
-``WINDOW_KILLS`` says how often (once; ``make test-windows``: ten times); the seed is printed.
+``WINDOW_KILLS`` says how often (once; ``make test-windows``: ten times), ``WINDOW_DELIVERY`` in which mode; the
+seed is printed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("WINDOW_KILLS", "1"))
+DELIVERY = os.environ.get("WINDOW_DELIVERY", "effective")
 SEED = int(os.environ.get("WINDOW_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 BETWEEN = 30
 
@@ -47,6 +49,7 @@ async def start(room: str, name: str, bootstrap: str, folder: Path) -> Process:
                 **os.environ,
                 "WINDOWED_PIPELINE": name,
                 "GUIDEVANE_PIPELINE": "tests.unit.services.windowed:PIPELINE",
+                "GUIDEVANE_DELIVERY": DELIVERY,
                 "GUIDEVANE_INSTANCE": f"{room}-1",
                 "GUIDEVANE_HTTP_PORT": str(port),
                 "GUIDEVANE_PSEUDONYM_KEY": "for this test, thirty-two characters",
@@ -147,7 +150,10 @@ async def test_given_kill_9_in_the_stream_features_equal_an_offline_computation(
             while True:
                 done = await count(log, topics.features)
                 await asyncio.sleep(1.0)
-                if done == await count(log, topics.accepted) == await count(log, topics.features):
+                if done != await count(log, topics.features):
+                    continue
+                # Records, not ends: transactions leave their markers on each topic, and as many as they like.
+                if len(await read(log, topics.accepted)) == len(await read(log, topics.features)):
                     break
         for process in (room, processes[0]):
             process.send_signal(signal.SIGTERM)

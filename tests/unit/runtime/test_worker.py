@@ -259,6 +259,21 @@ async def test_patience_ends_in_a_dead_letter():
     assert [reasons(r)["exception.class"] for r in log.records("p.dlq")] == ["retries_exhausted"]
 
 
+async def test_given_one_event_that_never_can_be_answered_then_patience_ends_for_it_alone():
+    log = MemoryLog(1)
+    await log.append("p.events", 0, [Message(None, body) for body in (b"a", b"b", b"never", b"c", b"d")])
+
+    async def handle(records):
+        if any(record.value == b"never" for record in records):
+            raise Retryable("not this one")
+        return [Message(None, record.value) for record in records]
+
+    stage = Stage(name="one", input="p.events", output="p.out", handle=handle, first=True, patience_s=0.2)
+    await run_until(log, lambda: worker(log, [stage]), lambda: committed(log) >= 5)
+    assert [r.value for r in log.records("p.out")] == [b"a", b"b", b"c", b"d"]
+    assert [r.value for r in log.records("p.dlq")] == [b"never"]
+
+
 async def test_a_dead_letter_that_cannot_be_written_holds_the_partition_back():
     log = MemoryLog(1)
     await log.append("p.events", 0, [Message(None, b"poison"), Message(None, b"e")])
