@@ -16,9 +16,9 @@ import json
 import os
 import sys
 import time
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from guidevane.codec import Codec
 from guidevane.log import Fetch, Message
 from guidevane.log.memory import MemoryLog
 from guidevane.pipelines.employment import pipeline
-from guidevane.runtime.flight import Route
+from guidevane.runtime.timing import Meter, Times
 from guidevane.runtime.worker import Limits, Worker
 from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
@@ -57,7 +57,6 @@ class Recording(Metrics):
         self.calls: list[Call] = []
         # What the engine measures is remembered whole, with all that it does for it.
         self.inside = False
-        self.route: Route | None = None
 
     def count(self, name: str, n: float = 1, /, **labels: str) -> None:
         """Count, and remember it."""
@@ -79,26 +78,50 @@ class Recording(Metrics):
             self.calls.append(call)
 
 
-class Recorded(Route):
-    """A route that also remembers what it measures."""
+class Recorded(Meter):
+    """What the engine measures by, that also remembers what it is told."""
 
-    def _measure(self, stage: Any, size: int, started_s: float) -> None:
-        self._noted("_measure", stage, size, started_s)
+    def times(self, records: Any) -> Times:
+        """Make the times of a flight, and remember it."""
+        return cast("Times", self._noted("times", records))
 
-    def _measure_hop(self, index: int, records: Any, started_us: int, waited_s: float) -> None:
-        self._noted("_measure_hop", index, records, started_us, waited_s)
+    def learned(self, times: Times, messages: Any) -> Times:
+        """Add what answers say, and remember it."""
+        return cast("Times", self._noted("learned", times, messages))
 
-    def _measure_ages(self, timed: Any) -> None:
-        self._noted("_measure_ages", timed)
+    def came(self, stage: str, times: Times, now_us: int) -> None:
+        """Measure, and remember it."""
+        self._noted("came", stage, times, now_us)
 
-    def _noted(self, name: str, *told: Any) -> None:
+    def waited(self, stage: str, waited_s: float) -> None:
+        """Measure, and remember it."""
+        self._noted("waited", stage, waited_s)
+
+    def handled(self, stage: str, records: int, took_s: float) -> None:
+        """Measure, and remember it."""
+        self._noted("handled", stage, records, took_s)
+
+    def counted(self, stage: str, **of: int) -> None:
+        """Count, and remember it."""
+        self._noted("counted", stage, **of)
+
+    def answered(self, stage: str, handled: Times, spoken: Times, *, first: bool) -> None:
+        """Measure, and remember it."""
+        self._noted("answered", stage, handled, spoken, first=first)
+
+    def acknowledged(self, stage: str, took_s: float) -> None:
+        """Measure, and remember it."""
+        self._noted("acknowledged", stage, took_s)
+
+    def _noted(self, name: str, *told: Any, **named: Any) -> object:
         recording = self.metrics
         assert isinstance(recording, Recording)  # noqa: S101 - narrows the type
-        measure = getattr(Route, name)
-        recording.calls.append(lambda _, route: measure(route, *told))
+        measure = getattr(Meter, name)
+        recording.calls.append(lambda _, meter: measure(meter, *told, **named))
         recording.inside = True
-        measure(self, *told)
+        made: object = measure(self, *told, **named)
         recording.inside = False
+        return made
 
 
 async def main() -> None:
@@ -144,13 +167,12 @@ def summary(alone_s: float, telling_s: float, whole_s: Sequence[float], events: 
 def _alone_s(recording: Recording, rounds: int) -> float:
     """Return the CPU seconds of doing again all that was measured and counted."""
     metrics = Metrics(pipeline.name, "fused", "bench")
-    parts = {each.name: getattr(recording.route, each.name) for each in fields(Route)}
-    route = Route(**{**parts, "metrics": metrics})
+    meter = Meter(metrics, SystemClock())
     took_s = []
     for _ in range(rounds):
         started_s = time.process_time()
         for call in recording.calls:
-            call(metrics, route)
+            call(metrics, meter)
         took_s.append(time.process_time() - started_s)
     return min(took_s)
 
@@ -159,12 +181,11 @@ def _telling_s(recording: Recording, rounds: int) -> float:
     """Return the CPU seconds of draining and encoding, which is done once a second."""
     encode = Codec(Catalogue()).encoder("telemetry")
     metrics = Metrics(pipeline.name, "fused", "bench")
-    parts = {each.name: getattr(recording.route, each.name) for each in fields(Route)}
-    route = Route(**{**parts, "metrics": metrics})
+    meter = Meter(metrics, SystemClock())
     took_s = []
     for _ in range(rounds):
         for call in recording.calls:
-            call(metrics, route)
+            call(metrics, meter)
         started_s = time.process_time()
         encode(metrics.drain(time.time_ns() // 1000))
         took_s.append(time.process_time() - started_s)
@@ -185,8 +206,7 @@ async def _drained(events: Sequence[Sendable], members: LocalMembers, batch: int
         health=Health(clock), limits=Limits(fetch=Fetch(max_records=batch)),
     )  # fmt: skip
     if isinstance(metrics, Recording):
-        parts = {each.name: getattr(worker.route, each.name) for each in fields(Route)}
-        worker.route = metrics.route = Recorded(**parts)
+        worker.holding.route = replace(worker.route, meter=Recorded(metrics, clock))
     stop = asyncio.Event()
     started_s = time.process_time()
     running = asyncio.create_task(worker.run(stop))

@@ -16,6 +16,7 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 
 from guidevane.errors import Reject
+from guidevane.reader import GIVEN_UP, reader
 from guidevane.schema import lends, own
 from guidevane.skim import skimmer
 from guidevane.writer import UNFIT, writer
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 
     from guidevane.catalogue import Catalogue
     from guidevane.log import Headers
+    from guidevane.reader import Read
     from guidevane.schema import Schema
 
 MAX_BYTES = 1 << 20
 SCHEMA_ID_HEADER = "__value_schema_id"
 
-_ID_BYTES = 5
+FRAME_BYTES = 5
 _GUID_BYTES = 17
 # The parents of everything that fastavro was seen to raise on any bytes: UnicodeDecodeError is a ValueError,
 # IndexError a LookupError, OverflowError an ArithmeticError.
@@ -55,6 +57,7 @@ class _Reading(NamedTuple):
     reader: Mapping[str, Any] | None
     skim: Callable[[bytes, int], None] | None
     lends: bool = False
+    quick: Read | None = None
 
 
 class Codec:
@@ -126,7 +129,7 @@ class Codec:
         schema = self._schema(name, version)
         own = struct.pack(">BI", 0, schema.id)
         # Contracts without arrays, maps or recursion have no skimmer: the hot path then pays nothing for safety.
-        reading = _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed))
+        reading = _own(schema, trusted=trusted)
         readings: dict[int | UUID, _Reading] = {schema.id: reading, schema.guid: reading}
         max_bytes = self.max_bytes
 
@@ -136,8 +139,8 @@ class Codec:
             if len(value) > max_bytes:
                 raise Reject("decode_budget", f"{name}: {len(value)} bytes, at most {max_bytes} are read")
             header = header_of(headers) if headers else None
-            if header is None and value[:_ID_BYTES] == own:
-                return _read(name, reading, value, _ID_BYTES)
+            if header is None and value[:FRAME_BYTES] == own:
+                return _read(name, reading, value, FRAME_BYTES)
             schema_id, start = _framing(name, value, header)
             found = readings.get(schema_id)
             if found is None:
@@ -157,8 +160,13 @@ class Codec:
             raise Reject("wrong_schema", f"{schema.contract}: schema id {schema_id} is of {writer.contract}")
         if writer.id == schema.id:
             # The same bytes under another id: the reader's own schema reads them without resolution.
-            return _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed))
+            return _own(schema, trusted=trusted)
         return _Reading(writer.parsed, schema.parsed, None if trusted else skimmer(writer.parsed), lends(schema.parsed))
+
+
+def _own(schema: Schema, *, trusted: bool) -> _Reading:
+    """Return how to read what this very schema wrote."""
+    return _Reading(schema.parsed, None, None if trusted else skimmer(schema.parsed), quick=reader(schema.parsed))
 
 
 def header_of(headers: Headers) -> bytes | None:
@@ -187,24 +195,30 @@ def _framing(name: str, value: bytes, header: bytes | None) -> tuple[int | UUID,
     magic = frame[:1]
     if magic not in {b"\x00", b"\x01"}:
         raise Reject("bad_magic", f"{name}: starts with {frame[:8]!r}, no Confluent framing")
-    need = _ID_BYTES if magic == b"\x00" else _GUID_BYTES
+    need = FRAME_BYTES if magic == b"\x00" else _GUID_BYTES
     if len(frame) < need:
         raise Reject("truncated", f"{name}: {len(frame)} bytes of a {need}-byte frame")
-    schema_id = int.from_bytes(frame[1:need]) if need == _ID_BYTES else UUID(bytes=frame[1:need])
+    schema_id = int.from_bytes(frame[1:need]) if need == FRAME_BYTES else UUID(bytes=frame[1:need])
     return schema_id, need if header is None else 0
 
 
 def _read(name: str, reading: _Reading, value: bytes, start: int) -> dict[str, Any]:
-    writer, reader, skim, lent = reading
+    writer, resolved, skim, lent, quick = reading
     if skim is not None:
         try:
             skim(value, start)
         except Reject as wrong:
             raise Reject(wrong.cause, f"{name}: {wrong}") from None
+    if quick is not None and type(value) is bytes:
+        try:
+            return quick(value, start)
+        except GIVEN_UP:
+            # Not plain, or not right: fastavro reads it, or says what is wrong.
+            pass
     data = BytesIO(value)
     data.seek(start)
     try:
-        body = schemaless_reader(data, cast("Any", writer), cast("Any", reader))
+        body = schemaless_reader(data, cast("Any", writer), cast("Any", resolved))
     except _DECODING as wrong:
         raise Reject(
             _cause(wrong), f"{name}: {wrong!s:.120}" if str(wrong) else f"{name}: the record ends early"

@@ -9,6 +9,7 @@ import orjson
 
 from guidevane.codec import header_of, schema_id_of
 from guidevane.errors import Reject
+from guidevane.fitting import fitting
 from guidevane.plain import PlainJson, repeated_key, strings_in
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Contract:
         self._times = event.time is not None
         texts = {"string", "bytes"}
         self._texts = [name for name in event.fields if event.kinds(name) & texts and not event.kinds(name) - _FLAT]
+        self._fits = fitting(event.key, self._bounds, self._texts, event.longest)
         self._nested = [name for name in event.fields if name not in numeric and event.kinds(name) - _FLAT]
 
     @property
@@ -108,6 +110,16 @@ class Contract:
         return parsed
 
     def _check(self, body: Mapping[str, Any], written_us: int) -> None:
+        if not self._fits(body):
+            self._look(body)
+        for name in self._nested:
+            if not _finite(body[name]):
+                raise Reject("not_finite", f"{self.event.contract}: field {name!r} holds a number that is not finite")
+        if self._times:
+            self._check_time(body, written_us)
+
+    def _look(self, body: Mapping[str, Any]) -> None:
+        """Look at one field after the other; say what is wrong with the first that is."""
         key = body[self.event.key]
         if key is None or key in {"", b""}:
             raise Reject("empty_key", f"{self.event.contract}: field {self.event.key!r} is {key!r}")
@@ -121,11 +133,6 @@ class Contract:
             if isinstance(text, str | bytes) and len(text) > self.event.longest:
                 says = f"{self.event.contract}: field {name!r} has {len(text)} characters, at most {self.event.longest}"
                 raise Reject("too_long", says)
-        for name in self._nested:
-            if not _finite(body[name]):
-                raise Reject("not_finite", f"{self.event.contract}: field {name!r} holds a number that is not finite")
-        if self._times:
-            self._check_time(body, written_us)
 
     def _check_time(self, body: Mapping[str, Any], written_us: int) -> None:
         happened_us = self.event.time_us(body)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SEVEN = 0x7F
 _LONG = 1 << 63
+_EIGHT_BYTES, _NINE_BYTES = 1 << 49, 1 << 56
 # All that a value can do to the function that does not fit it. What else it raises is a bug of ours.
 UNFIT = (LookupError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
 _TYPES = {
@@ -72,6 +73,12 @@ def long(value: int) -> bytes:
     if not -_LONG <= value < _LONG:
         raise OverflowError(f"{value} has more than 64 bits")
     left = (value << 1) ^ (value >> 63)
+    if _EIGHT_BYTES <= left < _NINE_BYTES:
+        # A time of our days in microseconds, written out: four of them an event, each new.
+        return bytes((
+            left & 127 | 128, left >> 7 & 127 | 128, left >> 14 & 127 | 128, left >> 21 & 127 | 128,
+            left >> 28 & 127 | 128, left >> 35 & 127 | 128, left >> 42 & 127 | 128, left >> 49,
+        ))  # fmt: skip
     out = bytearray()
     while left > _SEVEN:
         out.append(left & _SEVEN | 0x80)

@@ -7,9 +7,10 @@
     <root>/<name>/aliases.json               {"champion": "1"}
 """
 
+from guidevane.registry.growing import Growing
 from guidevane.registry.manifest import Manifest
 from guidevane.registry.predictor import Predictor, load
 from guidevane.registry.store import ModelVersion, Registry
 from guidevane.registry.tiled import Tiled
 
-__all__ = ["Manifest", "ModelVersion", "Predictor", "Registry", "Tiled", "load"]
+__all__ = ["Growing", "Manifest", "ModelVersion", "Predictor", "Registry", "Tiled", "load"]

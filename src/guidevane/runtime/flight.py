@@ -7,15 +7,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from guidevane.errors import Reject
 from guidevane.log import Message, Partition, Record
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.handling import answers
-from guidevane.runtime.stage import Changes, Stage, carried, origin_of
+from guidevane.runtime.stage import Changes, Stage, carried, origins_of
 from guidevane.telemetry import names
-from guidevane.telemetry.service import served
 from guidevane.telemetry.tracing import links_of
 
 if TYPE_CHECKING:
@@ -25,7 +22,9 @@ if TYPE_CHECKING:
     from guidevane.runtime.delivery import Outbox
     from guidevane.runtime.fence import Fence
     from guidevane.runtime.limit import Tally
+    from guidevane.runtime.stage import Result
     from guidevane.runtime.takeover import Ownership
+    from guidevane.runtime.timing import Meter, Times
     from guidevane.telemetry.metrics import Metrics
     from guidevane.telemetry.tracing import Tracer
 
@@ -38,21 +37,32 @@ class _Posted(NamedTuple):
 
 
 class _Timed(NamedTuple):
-    """What a stage handled and answered, to be timed when who waits for it has it."""
+    """What a stage handled and what it answered with a message, to be timed when who waits for it has it."""
 
-    stage: Stage
-    records: list[Record]
-    messages: list[Message]
+    stage: str
+    handled: Times
+    spoken: Times
+    first: bool
+
+
+class _Sorted(NamedTuple):
+    """What a stage said: by partition what is written; by place in the batch its messages, and what is read on."""
+
+    sent: Mapping[int, Sequence[Message]]
+    letters: Mapping[int, Sequence[Message]]
+    messages: Mapping[int, Message]
+    onward: dict[int, Record]
 
 
 @dataclass(slots=True)
 class Flight:
     """A batch, where its partitions stand after it, and which of its stages have let the next batch pass.
 
-    ``changes`` is what the stages' memories hold anew after it.
+    ``changes`` is what the stages' memories hold anew after it, ``times`` are those of the records on their way.
     """
 
     records: Sequence[Record]
+    times: Times
     ends: dict[Partition, int]
     bytes: int
     before: Flight | None
@@ -74,6 +84,7 @@ class Route:
     tracer: Tracer
     turns: Sequence[asyncio.Semaphore]
     tally: Tally
+    meter: Meter
 
     async def carry(self, flight: Flight, outbox: Outbox, owned: dict[Partition, Ownership]) -> None:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
@@ -107,20 +118,28 @@ class Route:
         outbox: Outbox,
         owned: dict[Partition, Ownership],
         waiting: asyncio.TaskGroup,
-    ) -> list[Record]:
+    ) -> Sequence[Record]:
         """Take a flight through one stage; return what the next one reads."""
         stage, source = self.stages[index], self.stages[0].input
         known = {n: owned[Partition(source, n)].answered[index] for n in {r.partition for r in records}}
-        origins = [origin_of(record, first=stage.first) for record in records]
-        fresh = [i for i, r in enumerate(records) if origins[i] not in known[r.partition]]
+        origins = origins_of(records, first=stage.first)
+        everything = range(len(records))
+        # But for a while after a takeover, nothing has been answered before.
+        again = any(known.values())
+        fresh = [i for i in everything if origins[i] not in known[records[i].partition]] if again else everything
         came_s = self.clock.monotonic_s()
         async with self.turns[index]:
-            started_us, started_s = self.clock.now_us(), self.clock.monotonic_s()
-            self._measure_hop(index, records, started_us, started_s - came_s)
+            started_s = self.clock.monotonic_s()
+            if index:
+                self.meter.waited(stage.name, started_s - came_s)
+            else:
+                self.meter.came(stage.name, flight.times, self.clock.now_us())
+            started_us = self.clock.now_us()
             if stage.memory is not None:
                 records, flight.changes[index] = stage.memory.advance(records, origins)
-            results = await answers(stage, [records[i] for i in fresh], clock=self.clock, metrics=self.metrics)
-            self._measure(stage, len(fresh), started_s)
+            handled = records if len(fresh) == len(records) else [records[i] for i in fresh]
+            results = await answers(stage, handled, clock=self.clock, metrics=self.metrics)
+            self.meter.handled(stage.name, len(fresh), self.clock.monotonic_s() - started_s)
         rejects = [result for result in results if isinstance(result, Reject)]
         # Before anything of the batch is written: past the limit, it stays in the log as it came.
         self.tally.note(stage.name, len(fresh) if index == 0 else 0, rejects)
@@ -128,42 +147,63 @@ class Route:
         if flight.before is not None:
             await flight.before.passed[index].wait()
         self.fence.check()
-        sent: dict[int, list[Message]] = defaultdict(list)
-        letters: dict[int, list[Message]] = defaultdict(list)
-        onward: dict[int, Record] = {}
-        for i, result in zip(fresh, results, strict=True):
-            record = records[i]
-            if isinstance(result, Message):
-                headers = carried(record, origins[i], result, first=stage.first)
-                message = Message(result.key, result.value, headers, result.body)
-                sent[record.partition].append(message)
-                onward[i] = _as_record(stage.output, record, message, origins[i])
-            elif isinstance(result, Reject):
-                letters[record.partition].append(self._letter(stage, record, origins[i], result))
+        said = self._sorted(index, records, origins, fresh, results)
         if len(fresh) < len(records):
             self.metrics.count(names.SKIPPED_TOTAL, len(records) - len(fresh), stage=stage.name)
             for i, r in enumerate(records):
                 if (before := known[r.partition].outputs.get(origins[i])) is not None:
-                    onward[i] = before
+                    said.onward[i] = before
         posted = [
             _Posted(topic, number, len(messages), await outbox.post(topic, number, messages))
-            for topic, by_partition in ((stage.output, sent), (self.dlq, letters))
+            for topic, by_partition in ((stage.output, said.sent), (self.dlq, said.letters))
             for number, messages in by_partition.items()
         ]
         flight.passed[index].set()
-        self._count(stage, sent, letters, len(fresh))
-        if self.tracer.enabled:
-            ended_us = self.clock.now_us()
-            links = links_of([onward[i] for i in fresh if i in onward])
-            self.tracer.batch(stage.name, links, start_us=started_us, end_us=ended_us, size=len(fresh))
-        timed = _Timed(stage, [records[i] for i in fresh], [m for messages in sent.values() for m in messages])
-        if index < len(self.stages) - 1:
-            # The next stage has its records now; who reads them from the topic is not on the way.
-            self._measure_ages(timed)
-            waiting.create_task(self._acknowledged(flight, posted))
-        else:
+        out, dead = len(said.messages), len(rejects)
+        self.meter.counted(stage.name, out=out, dead=dead, skipped=len(fresh) - out - dead)
+        self._trace(stage, [said.onward[i] for i in fresh if i in said.onward], len(fresh), started_us)
+        going, times = sorted(said.onward), flight.times
+        spoken = self.meter.learned(times.at(list(said.messages)), list(said.messages.values()))
+        timed = _Timed(stage.name, times.at(fresh), spoken, index == 0)
+        if index == len(self.stages) - 1:
             waiting.create_task(self._acknowledged(flight, posted, timed, self.clock.monotonic_s()))
-        return [onward[i] for i in sorted(onward)]
+        else:
+            # The next stage has its records now; who reads them from the topic is not on the way.
+            self._timed(timed)
+            waiting.create_task(self._acknowledged(flight, posted))
+            flight.times = spoken if len(going) == out else times.at(going)
+        return [said.onward[i] for i in going]
+
+    def _sorted(
+        self,
+        index: int,
+        records: Sequence[Record],
+        origins: Sequence[int],
+        fresh: Sequence[int],
+        results: Sequence[Result],
+    ) -> _Sorted:
+        """Turn a stage's results into what is written, and what the next stage reads."""
+        stage = self.stages[index]
+        wanted = index < len(self.stages) - 1 or self.tracer.enabled
+        sent: dict[int, list[Message]] = defaultdict(list)
+        letters: dict[int, list[Message]] = defaultdict(list)
+        messages: dict[int, Message] = {}
+        onward: dict[int, Record] = {}
+        for i, result in zip(fresh, results, strict=True):
+            record, origin = records[i], origins[i]
+            if isinstance(result, Message):
+                message = messages[i] = result.under(carried(record, origin, result, first=stage.first))
+                sent[record.partition].append(message)
+                if wanted:
+                    onward[i] = _as_record(stage.output, record, message, origin)
+            elif isinstance(result, Reject):
+                letters[record.partition].append(self._letter(stage, record, origin, result))
+        return _Sorted(sent, letters, messages, onward)
+
+    def _trace(self, stage: Stage, answered: Sequence[Record], size: int, started_us: int) -> None:
+        if self.tracer.enabled:
+            links = links_of(answered)
+            self.tracer.batch(stage.name, links, start_us=started_us, end_us=self.clock.now_us(), size=size)
 
     def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
@@ -179,48 +219,11 @@ class Route:
             outputs = flight.outputs[number]
             outputs[topic] = max(outputs.get(topic, 0), await ack + count)
         if timed is not None:
-            took_s = self.clock.monotonic_s() - posted_s
-            self.metrics.observe(names.ACKNOWLEDGE_DURATION_SECONDS, took_s, stage=timed.stage.name)
-            self._measure_ages(timed)
+            self.meter.acknowledged(timed.stage, self.clock.monotonic_s() - posted_s)
+            self._timed(timed)
 
-    def _measure_ages(self, timed: _Timed) -> None:
-        """Note how long it is since the records were readable, and since their events happened."""
-        stage, records, messages = timed
-        now_us = self.clock.now_us()
-        arrived = np.array([r.timestamp_us for r in records if r.timestamp_us], dtype=np.float64)
-        if arrived.size:
-            self.metrics.observe(names.STAGE_DURATION_SECONDS, (now_us - arrived) / 1e6, stage=stage.name)
-        bodies = [message.body for message in messages]
-        happened = [body["event_time_us"] for body in bodies if isinstance(body, dict) and "event_time_us" in body]
-        if happened:
-            happened_us = np.array(happened, np.float64)
-            self.metrics.observe(names.AGE_SECONDS, (now_us - happened_us) / 1e6, stage=stage.name)
-            if stage is self.stages[0]:
-                # What is fused behind it answers the same events.
-                self.metrics.arrive(stage.name, happened_us, now_us)
-
-    def _measure_hop(self, index: int, records: Sequence[Record], started_us: int, waited_s: float) -> None:
-        """Note how long records were on their way to a stage: by the log, or within the process."""
-        station = self.stages[index].name
-        if index:
-            self.metrics.observe(names.HOP_DURATION_SECONDS, waited_s, station=station)
-        elif (arrived := np.array([r.timestamp_us for r in records if r.timestamp_us], dtype=np.float64)).size:
-            self.metrics.observe(names.HOP_DURATION_SECONDS, (started_us - arrived) / 1e6, station=station)
-
-    def _measure(self, stage: Stage, size: int, started_s: float) -> None:
-        if size:
-            took_s = self.clock.monotonic_s() - started_s
-            self.metrics.observe(names.BATCH_SIZE, float(size), stage=stage.name)
-            self.metrics.observe(names.HANDLE_DURATION_SECONDS, took_s, stage=stage.name)
-            served(self.metrics, stage.name, size, took_s)
-
-    def _count(
-        self, stage: Stage, sent: dict[int, list[Message]], letters: dict[int, list[Message]], total: int
-    ) -> None:
-        out, dead = sum(map(len, sent.values())), sum(map(len, letters.values()))
-        for result, n in (("out", out), ("reject", dead), ("skip", total - out - dead)):
-            if n:
-                self.metrics.count(names.EVENTS_TOTAL, n, stage=stage.name, result=result)
+    def _timed(self, timed: _Timed) -> None:
+        self.meter.answered(timed.stage, timed.handled, timed.spoken, first=timed.first)
 
 
 def _as_record(topic: str, source: Record, message: Message, origin: int) -> Record:

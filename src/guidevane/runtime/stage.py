@@ -105,10 +105,26 @@ def origin_of(record: Record, *, first: bool) -> int:
     return int(written) if written is not None and written.isdigit() else record.offset
 
 
+def origins_of(records: Sequence[Record], *, first: bool) -> list[int]:
+    """Return :func:`origin_of` for each of a batch."""
+    if first:
+        return [record.offset for record in records]
+    return [record.origin if record.origin is not None else origin_of(record, first=False) for record in records]
+
+
 def carried(record: Record, origin: int, message: Message, *, first: bool) -> Headers:
     """Return the headers of an answer: its own, its origin, the trace it belongs to, the letter it redrives.
 
     What the first stage reads was written by the world: only its handler says what of it is carried on.
     """
+    had = record.headers
+    if (
+        record.origin is not None
+        and len(had) == len(message.headers) + 1
+        and had[-1][0] == ORIGIN
+        and had[:-1] == message.headers
+    ):
+        # Made in this process a stage ago, and nothing is said anew.
+        return had
     mine: Headers = (*message.headers, (ORIGIN, b"%d" % origin))
     return mine if first else (*mine, *[header for header in record.headers if header[0] in _CARRIED])

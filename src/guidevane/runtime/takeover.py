@@ -32,6 +32,9 @@ class Answered:
     def __contains__(self, origin: int) -> bool:
         return origin in self.outputs or origin in self.dead
 
+    def __bool__(self) -> bool:
+        return bool(self.outputs or self.dead)
+
 
 @dataclass(slots=True)
 class Ownership:

@@ -14,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
 from guidevane.runtime.fence import Fence
-from guidevane.runtime.flight import Flight, Route
+from guidevane.runtime.flight import Route
+from guidevane.runtime.holding import Holding
 from guidevane.runtime.limit import Tally, TooManyDeadLetters
 from guidevane.runtime.modes import open_delivery
-from guidevane.runtime.pacing import Limits, Pacing, weight_bytes
-from guidevane.runtime.takeover import Ownership, take_over
+from guidevane.runtime.pacing import Limits, Pacing
+from guidevane.runtime.takeover import take_over
+from guidevane.runtime.timing import Meter
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -82,15 +83,12 @@ class Worker:
         turns = [asyncio.Semaphore(stage.concurrency) for stage in stages]
         self.route = Route(
             stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns,
-            Tally(self.limits.dead_letters),
+            Tally(self.limits.dead_letters), Meter(metrics, clock),
         )  # fmt: skip
         self.pacing = Pacing(self.limits.max_records, self.limits.max_bytes)
+        self.holding = Holding(self.route, self.pacing)
         self._consumer: Consumer | None = None
         self._delivery: Delivery | None = None
-        self._owned: dict[Partition, Ownership] = {}
-        self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
-        self._dirty: set[Partition] = set()
-        self._unwritten: dict[int, dict[tuple[int, str], object]] = {}
         self._writing = asyncio.Lock()
         self._generation = 0
         self._joined = asyncio.Event()
@@ -179,7 +177,7 @@ class Worker:
         while not stop.is_set():
             self.health.tick()
             self.fence.check()
-            self._land()
+            self.holding.land()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
                 self._measure_lag(consumer)
                 await self._commit(consumer, delivery)
@@ -196,7 +194,7 @@ class Worker:
             if self.pacing.full:
                 # Fetching goes on, for the group's sake, and brings nothing; answers wake us.
                 await consumer.fetch(timeout_s=0)
-                await self._any_landed()
+                await self.holding.first_landed(self.limits.poll_s)
                 continue
             if not self._joined.is_set():
                 # Partitions are changing hands: nothing may be launched until it is known whose they are.
@@ -207,13 +205,13 @@ class Worker:
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
             if generation == self._generation:
-                self._launch(found, delivery)
+                self.holding.launch(found, delivery)
             else:
                 await self._rewind(consumer, found)
 
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
-        new = sorted(consumer.assignment() - self._owned.keys())
+        new = sorted(consumer.assignment() - self.holding.owned.keys())
         if new:
             started_s = self.clock.monotonic_s()
             generation = self._generation
@@ -223,11 +221,11 @@ class Worker:
             owned = await take_over(self.log, self.stages, self.route.dlq, places)
             if generation != self._generation:
                 return
-            self._owned.update(owned)
+            self.holding.owned.update(owned)
             self.metrics.observe(
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
-        if self._owned.keys() >= consumer.assignment():
+        if self.holding.owned.keys() >= consumer.assignment():
             self.health.ready(True, "working")
 
     async def _rewind(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
@@ -237,103 +235,41 @@ class Worker:
             if partition in consumer.assignment():
                 consumer.seek(partition, place.offset if place is not None else 0)
 
-    def _launch(self, found: Mapping[Partition, Sequence[Record]], delivery: Delivery) -> None:
-        records: list[Record] = []
-        ends: dict[Partition, int] = {}
-        for partition, batch in found.items():
-            owned = self._owned[partition]
-            # A rewind may bring again what is under way already.
-            fresh = [record for record in batch if record.offset >= owned.next]
-            if fresh:
-                owned.next = ends[partition] = fresh[-1].offset + 1
-                records.extend(fresh)
-        if not records:
-            return
-        flight = Flight(
-            records,
-            ends,
-            weight_bytes(records),
-            self._flying[-1][0] if self._flying else None,
-            [asyncio.Event() for _ in self.stages],
-        )
-        self.pacing.enter(len(records), flight.bytes)
-        self.metrics.gauge(names.IN_FLIGHT_RECORDS, self.pacing.records)
-        self.metrics.gauge(names.IN_FLIGHT_BYTES, self.pacing.bytes)
-        outbox = delivery.outbox(ends, {partition: self._owned[partition].place for partition in ends})
-        self._flying.append((flight, asyncio.create_task(self.route.carry(flight, outbox, self._owned))))
-
-    def _land(self) -> None:
-        """Note what is answered: only ever the oldest flights, so that places are contiguous prefixes."""
-        while self._flying and self._flying[0][1].done():
-            flight, task = self._flying.popleft()
-            task.result()
-            self.pacing.leave(len(flight.records), flight.bytes)
-            for index, changes in flight.changes.items():
-                self._unwritten.setdefault(index, {}).update(changes)
-            for partition, end in flight.ends.items():
-                owned = self._owned[partition]
-                owned.place.advance(end, flight.outputs[partition.number])
-                self._dirty.add(partition)
-            if self._flying:
-                self._flying[0][0].before = None
-
-    async def _any_landed(self) -> None:
-        if self._flying:
-            await asyncio.wait([self._flying[0][1]], timeout=self.limits.poll_s)
-
     async def _commit(self, consumer: Consumer, delivery: Delivery) -> None:
-        if not self._dirty:
+        places = self.holding.to_commit()
+        if not places:
             return
-        dirty = {p for p in self._dirty if p in self._owned}
         await self._write(delivery)
         try:
-            await delivery.commit(consumer, {partition: self._owned[partition].place for partition in dirty})
+            await delivery.commit(consumer, places)
         except Fenced as lost:
             # Nothing depends on a commit but the length of the next takeover; if the partitions are
             # really gone, the group tells us so by revoking them.
             _log.warning("not committed: %s", lost)
             return
-        self._dirty -= dirty
+        self.holding.committed(places)
 
     async def _write(self, delivery: Delivery) -> None:
         """Write down what the stages remember of what is answered: the answers are durable, the offsets wait."""
         # A rebalance commits beside the loop: neither may commit what the other is still writing.
         async with self._writing:
-            unwritten, self._unwritten = self._unwritten, {}
+            unwritten = self.holding.to_remember()
             if unwritten:
                 self.fence.check()
                 await delivery.remember(self.route.remembered(unwritten))
 
     def _measure_lag(self, consumer: Consumer) -> None:
-        ends = consumer.ends_seen()
-        behind = sum(max(0, end - self._owned[p].next) for p, end in ends.items() if p in self._owned)
+        ends, owned = consumer.ends_seen(), self.holding.owned
+        behind = sum(max(0, end - owned[p].next) for p, end in ends.items() if p in owned)
         self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
 
     async def _settle(self, consumer: Consumer, delivery: Delivery, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""
-        tasks = [task for _, task in self._flying]
-        if tasks:
-            await asyncio.wait(tasks, timeout=within_s)
-        self._land()
+        await self.holding.all_landed(within_s)
         await self._commit(consumer, delivery)
 
     async def _abandon(self) -> None:
-        """Forget what is in flight: whoever comes next finds in the outputs how far it got."""
-        tasks = [task for _, task in self._flying]
-        self._flying.clear()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-            for task in tasks:
-                _ = task.cancelled() or task.exception()
-        self._owned.clear()
-        self._dirty.clear()
-        self._unwritten.clear()
-        for stage in self.stages:
-            if stage.memory is not None:
-                stage.memory.forget()
-        self.pacing.clear()
+        await self.holding.abandon()
         if self._delivery is not None:
             await self._delivery.disown()
 

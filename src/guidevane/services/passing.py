@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from guidevane.events import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +16,15 @@ T = TypeVar("T")
 
 EVENT_ID = "event_id"
 """The header that names the event on every topic, so that nobody must decode to know it."""
+
+
+class Opened(Accepted, total=False):
+    """An accepted event in the process that accepted it: ``fields`` are the event's own, as ``event`` holds them.
+
+    They are there where decoding ``event`` would give the same values, type for type.
+    """
+
+    fields: dict[str, Any]
 
 
 def reader(codec: Codec, name: str, kind: type[T]) -> Callable[[Record], T]:

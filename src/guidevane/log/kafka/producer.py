@@ -49,18 +49,13 @@ class KafkaProducer(Producer):
     async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
         waiting: list[Any] = []
         batch = self.client.create_batch()
-        for message in messages:
-            row: dict[str, Any] = {
-                "timestamp": None,
-                "key": message.key,
-                "value": message.value,
-                "headers": list(message.headers),
-            }
-            if batch.append(**row) is None:
+        for key, value, headers, _ in messages:
+            said = list(headers)
+            if batch.append(timestamp=None, key=key, value=value, headers=said) is None:
                 waiting.append(await self.client.send_batch(batch, topic, partition=partition))
                 batch = self.client.create_batch()
-                if batch.append(**row) is None:
-                    raise Reject("too_large", f"a message of {len(message.value or b'')} bytes exceeds the limit")
+                if batch.append(timestamp=None, key=key, value=value, headers=said) is None:
+                    raise Reject("too_large", f"a message of {len(value or b'')} bytes exceeds the limit")
         waiting.append(await self.client.send_batch(batch, topic, partition=partition))
         return waiting
 

@@ -64,7 +64,7 @@ async def deploy(pipeline: Pipeline) -> None:
     if running == "RUNNING" and await _same(pipeline.name, wanted):
         _log.info("all members of %s run already", pipeline.name)
         return
-    await asyncio.to_thread(_deploy, pipeline.name, wanted)
+    await asyncio.to_thread(_deploy, pipeline.name, wanted, await gpus())
 
 
 def _status(app: str) -> str | None:
@@ -73,8 +73,7 @@ def _status(app: str) -> str | None:
     return None if running is None else str(running.status.value)
 
 
-def _deploy(app: str, wanted: Mapping[str, Sequence[MemberSpec]]) -> None:
-    gpus = float(ray.cluster_resources().get("GPU", 0))
+def _deploy(app: str, wanted: Mapping[str, Sequence[MemberSpec]], gpus: float) -> None:
     root, *rest = wanted.items()
     # One application needs one root: the first deployment holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
@@ -109,8 +108,7 @@ async def _same(app: str, wanted: Mapping[str, Sequence[MemberSpec]]) -> bool:
     try:
         async with asyncio.timeout(_ASK_S):
             for name, together in wanted.items():
-                handle = serve.get_deployment_handle(name, app_name=app)
-                if (await handle.describe.remote())["identity"] != identity_of(together):
+                if (await describe(app, name))["identity"] != identity_of(together):
                     return False
     except (RayError, RayServeException, TimeoutError) as broken:
         _log.info("deploying again: %s", broken)

@@ -107,6 +107,15 @@ class Dispatch(Generic[T, R]):
             now_s = self._clock.monotonic_s()
             if self._shut_s is not None and now_s - self._shut_s < _LOOK_S:
                 return
+            if self._triage.knobs.level < BY_SLACK:
+                # As they came: nobody is looked at, however many wait.
+                rows = self._triage.next(len(self._waiting), under_way=self._busy)
+                if not rows:
+                    self._shut_s = now_s
+                    return
+                batch, self._waiting = self._waiting[:rows], self._waiting[rows:]
+                self._leave(batch, _FULL)
+                continue
             items = [asked.items[place] for asked, place in self._waiting]
             picked = self._triage(items, self._clock.now_us(), now_s, under_way=self._busy)
             waiting = self._waiting
@@ -118,12 +127,14 @@ class Dispatch(Generic[T, R]):
             if not picked.batch:
                 self._shut_s = now_s
                 return
-            batch = [waiting[index] for index in picked.batch]
-            # Noted before the task begins: what is picked next must know of it.
-            call = self._call(len(batch), picked.choice)
-            task = asyncio.create_task(self._carry(batch, picked.choice, call))
-            self._under_way[task] = batch
-            task.add_done_callback(functools.partial(self._landed, call))
+            self._leave([waiting[index] for index in picked.batch], picked.choice)
+
+    def _leave(self, batch: list[tuple[_Asked[T, R], int]], choice: Choice) -> None:
+        # Noted before the task begins: what is picked next must know of it.
+        call = self._call(len(batch), choice)
+        task = asyncio.create_task(self._carry(batch, choice, call))
+        self._under_way[task] = batch
+        task.add_done_callback(functools.partial(self._landed, call))
 
     def _call(self, rows: int, choice: Choice) -> Call:
         triage = self._triage
@@ -165,8 +176,9 @@ class Dispatch(Generic[T, R]):
 
     def _forget(self, asked: _Asked[T, R]) -> None:
         """Nobody waits for a flight any more: what is left of it is asked about no further."""
-        if asked.open:
-            self._waiting = [each for each in self._waiting if each[0] is not asked]
+        if not asked.open:
+            return
+        self._waiting = [each for each in self._waiting if each[0] is not asked]
         for task, batch in self._under_way.items():
             if all(other.done.done() or other is asked for other, _ in batch):
                 task.cancel()

@@ -118,7 +118,7 @@ class _Loaded:
     """One member, ready."""
 
     def __init__(self, spec: MemberSpec) -> None:
-        from guidevane.registry import Tiled, load  # noqa: PLC0415 - only replicas need a framework
+        from guidevane.registry import Growing, Tiled, load  # noqa: PLC0415 - only replicas need a framework
 
         stored = spec.model.startswith("models:")
         source = Registry(Path(spec.models)).resolve(spec.model) if stored else spec.model
@@ -129,7 +129,8 @@ class _Loaded:
             device = "cpu"
         self.name = spec.name
         self.predictor = load(source, device=device, autocast=spec.autocast, compiled=spec.compile)
-        self.tiled = Tiled(self.predictor, spec.tile)
+        # Each shape would be compiled anew.
+        self.tiled = Tiled(self.predictor, spec.tile) if spec.compile else Growing(self.predictor, spec.tile)
         self.places = np.array(spec.places, dtype=np.intp)
         for rows in spec.warm_up:
             self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))

@@ -81,10 +81,14 @@ class Triage:
         """Tell whether another batch may leave at level 0, with so many under way."""
         return under_way < self.knobs.calls or self.expecting.open(self.ensemble.names, self.knobs.max_batch)
 
+    def next(self, waiting: int, *, under_way: int) -> int:
+        """Return how many of those who wait leave as the next batch at level 0, in the order in which they came."""
+        return min(waiting, self.knobs.max_batch) if self.free(under_way) else 0
+
     def __call__(self, waiting: Sequence[Waiting], now_us: int, now_s: float, *, under_way: int) -> Picked:
         """Return who is asked next, if anybody, and who need not wait any longer."""
         if self.knobs.level < BY_SLACK:
-            return Picked(range(min(len(waiting), self.knobs.max_batch)) if self.free(under_way) else ())
+            return Picked(range(self.next(len(waiting), under_way=under_way)))
         waits_s = self.expecting.waits_s(now_s)
         slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
         rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))

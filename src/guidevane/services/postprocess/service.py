@@ -41,34 +41,42 @@ class Postprocess:
         probability, positive = self.rule.decide(scores)
         labels = self.rule.labels(probability)
         results: list[Result] = []
-        for i, (record, prediction) in enumerate(zip(records, predictions, strict=True)):
-            scored = prediction["score"] is not None
+        for record, prediction, likely, yes, label in zip(
+            records, predictions, probability.tolist(), positive.tolist(), labels, strict=True
+        ):
+            event_id = prediction["event_id"]
+            score = prediction["score"]
             decision: Decision = {
-                "decision_id": derived_id(self.pipeline.name, prediction["event_id"]),
-                "event_id": prediction["event_id"],
+                "decision_id": derived_id(self.pipeline.name, event_id),
+                "event_id": event_id,
                 "event_time_us": prediction["event_time_us"],
                 "pipeline": self.pipeline.name,
-                "score": prediction["score"],
-                "probability": float(probability[i]) if scored else None,
+                "score": score,
+                "probability": None if score is None else likely,
                 "threshold": self.rule.at,
-                "decision": labels[i],
-                "positive": bool(positive[i]),
+                "decision": label,
+                "positive": yes,
                 "outcome": prediction["outcome"],
                 "models": {m["name"]: m["version"] for m in prediction["members"] if m["status"] == "ok"},
                 "protected": prediction["protected"],
             }
-            named = (EVENT_ID, prediction["event_id"].encode())
-            results.append(Message(record.key, self._encode(decision), (named,), decision))
+            results.append(Message(record.key, self._encode(decision), ((EVENT_ID, event_id.encode()),), decision))
         self._count(predictions)
         return results
 
     def _count(self, predictions: Sequence[Prediction]) -> None:
-        outcomes = [p["outcome"] for p in predictions]
-        for outcome in set(outcomes):
-            self.metrics.count(names.DECISIONS_TOTAL, outcomes.count(outcome), outcome=outcome)
-        groups = Counter((*group, p["outcome"]) for p in predictions for group in p["protected"].items())
-        for (attribute, value, outcome), n in groups.items():
-            self.metrics.count(names.GROUP_DECISIONS_TOTAL, n, attribute=attribute, value=value, outcome=outcome)
+        # Whole groups first: there are few, however many events.
+        alike = Counter((p["outcome"], tuple(p["protected"].items())) for p in predictions)
+        outcomes: Counter[str] = Counter()
+        groups: Counter[tuple[str, str, str]] = Counter()
+        for (outcome, protected), n in alike.items():
+            outcomes[outcome] += n
+            for attribute, value in protected:
+                groups[attribute, value, outcome] += n
+        for got, n in outcomes.items():
+            self.metrics.count(names.DECISIONS_TOTAL, n, outcome=got)
+        for (attribute, value, got), n in groups.items():
+            self.metrics.count(names.GROUP_DECISIONS_TOTAL, n, attribute=attribute, value=value, outcome=got)
         now_us = self.clock.now_us()
         if late := sum(p["deadline_us"] < now_us for p in predictions):
             self.metrics.count(names.LATE_TOTAL, late)

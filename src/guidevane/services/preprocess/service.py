@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guidevane.errors import Misconfigured, Reject
-from guidevane.events import Accepted, Features
 from guidevane.features import columns_of
 from guidevane.log import Message, Record
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import EVENT_ID, reader
+from guidevane.services.passing import EVENT_ID, Opened, reader
 from guidevane.services.preprocess.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
+    from guidevane.events import Accepted, Features
     from guidevane.features import Vectors
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Memory, Result
@@ -29,22 +29,23 @@ class Preprocess:
     def __init__(self, pipeline: Pipeline, codec: Codec) -> None:
         self.pipeline = pipeline
         self.vector = pipeline.vector
-        self._read = reader(codec, "accepted", Accepted)
+        self._read = reader(codec, "accepted", Opened)
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
         self._encode = codec.encoder("features")
 
     def read(self, record: Record) -> tuple[Accepted, dict[str, Any]]:
         """Return an accepted record's envelope, and the event's own fields."""
         accepted = self._read(record)
-        return accepted, self._decode_event(accepted["event"])
+        fields = accepted.get("fields")
+        return accepted, self._decode_event(accepted["event"]) if fields is None else fields
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a vector, or the reason why there is none, for each record."""
         if self.vector.windows:
             return self._windowed(records)
-        accepted = [self._read(record) for record in records]
-        rows: list[dict[str, Any]] = [self._decode_event(each["event"]) for each in accepted]
-        return self._vectors(records, accepted, self.vector.matrix(columns_of(rows, self.vector.reads)))
+        read = [self.read(record) for record in records]
+        matrix = self.vector.matrix(columns_of([row for _, row in read], self.vector.reads))
+        return self._vectors(records, [accepted for accepted, _ in read], matrix)
 
     def _windowed(self, records: Sequence[Record]) -> list[Result]:
         """Answer records that have met the windows."""

@@ -1,0 +1,86 @@
+"""Tiles grow and shrink where that changes no byte, and nowhere else."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guidevane.registry import Growing, Tiled
+
+TILE = 8
+
+
+class Summing:
+    """A model whose last bits are other ones for the shapes in ``differs``, at the places that ``where`` tells."""
+
+    version = "1"
+    device = "cpu"
+
+    def __init__(self, differs=(), where=lambda _: True):
+        self.differs = differs
+        self.where = where
+        self.shapes = []
+
+    def predict(self, matrix):
+        self.shapes.append(len(matrix))
+        scores = matrix.astype(np.float64).sum(axis=1)
+        if len(matrix) in self.differs:
+            odd = np.array([self.where(place) for place in range(len(matrix))])
+            scores[odd] = np.nextafter(scores[odd], np.inf)
+        return scores
+
+
+def rows(count, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
+
+
+@given(
+    counts=st.lists(st.integers(0, 100), min_size=1, max_size=12),
+    differs=st.sets(st.sampled_from([4, 16, 32, 64])),
+)
+def test_given_any_batches_then_every_answer_has_the_bytes_of_tiles(counts, differs):
+    growing = Growing(Summing(differs), TILE, sure=128)
+    for seed, count in enumerate(counts):
+        batch = rows(count, seed)
+        assert growing.predict(batch).tobytes() == Tiled(Summing(differs), TILE).predict(batch).tobytes()
+    assert not differs & set(growing.sizes)
+
+
+@pytest.mark.parametrize(("batch", "shape"), [(3, 4), (16, 16), (30, 32), (64, 64), (100, 64)])
+def test_given_a_size_that_gives_the_same_bytes_when_it_was_seen_often_enough_then_it_is_used(batch, shape):
+    model = Summing()
+    growing = Growing(model, TILE, sure=256)
+    for seed in range(100):
+        growing.predict(rows(batch, seed))
+    model.shapes.clear()
+    growing.predict(rows(batch))
+    assert model.shapes[0] == shape
+    assert sum(model.shapes) <= -(-batch // TILE) * TILE
+
+
+@pytest.mark.parametrize("place", range(16))
+def test_given_a_size_that_differs_at_one_place_only_then_it_is_not_used(place):
+    growing = Growing(Summing({16}, lambda at: at == place), TILE, sure=256)
+    for seed in range(100):
+        growing.predict(rows(16, seed))
+    assert 16 not in growing.sizes
+
+
+def test_given_rows_that_are_all_alike_then_nothing_is_learned_from_them():
+    growing = Growing(Summing(), TILE, sure=16)
+    for _ in range(100):
+        growing.predict(np.zeros((16, 3), dtype=np.float32))
+    assert growing.sizes == ()
+
+
+def test_given_a_model_that_takes_one_shape_only_then_it_is_asked_with_that():
+    class Fixed(Summing):
+        def predict(self, matrix):
+            if len(matrix) != TILE:
+                raise RuntimeError("compiled for another shape")
+            return super().predict(matrix)
+
+    growing = Growing(Fixed(), TILE, sure=16)
+    for count in (3, 16, 100):
+        assert len(growing.predict(rows(count))) == count
+    assert growing.sizes == ()
