@@ -22,6 +22,28 @@ if TYPE_CHECKING:
     from guidevane.runtime.takeover import Ownership
 
 
+class Gathered:
+    """Records that were fetched and wait for their flight, by partition and in order."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self._by_partition: dict[Partition, list[Record]] = {}
+
+    def __bool__(self) -> bool:
+        return self.records > 0
+
+    def add(self, found: Mapping[Partition, Sequence[Record]]) -> None:
+        """Put what a fetch brought behind what is here."""
+        for partition, batch in found.items():
+            self._by_partition.setdefault(partition, []).extend(batch)
+            self.records += len(batch)
+
+    def taken(self) -> Mapping[Partition, Sequence[Record]]:
+        """Hand over all of it."""
+        taken, self._by_partition, self.records = self._by_partition, {}, 0
+        return taken
+
+
 class Holding:
     """Flights leave in the order of their records and land in that order, so that places are contiguous prefixes."""
 
@@ -29,6 +51,7 @@ class Holding:
         self.route = route
         self.pacing = pacing
         self.owned: dict[Partition, Ownership] = {}
+        self.gathered = Gathered()
         self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
         self._dirty: set[Partition] = set()
         self._unwritten: dict[int, dict[tuple[int, str], object]] = {}
@@ -74,6 +97,11 @@ class Holding:
             if self._flying:
                 self._flying[0][0].before = None
 
+    @property
+    def under_way(self) -> int:
+        """How many flights are."""
+        return len(self._flying)
+
     async def first_landed(self, within_s: float) -> None:
         """Wait until the oldest flight is answered, so long at most."""
         if self._flying:
@@ -85,6 +113,10 @@ class Holding:
         if tasks:
             await asyncio.wait(tasks, timeout=within_s)
         self.land()
+
+    def behind(self, ends: Mapping[Partition, int]) -> int:
+        """Return how many records of the owned partitions, which end there, have not been sent off."""
+        return sum(max(0, end - self.owned[p].next) for p, end in ends.items() if p in self.owned)
 
     def to_commit(self) -> dict[Partition, Place]:
         """Return the places that have moved since they were committed."""
@@ -109,6 +141,7 @@ class Holding:
             await asyncio.wait(tasks)
             for task in tasks:
                 _ = task.cancelled() or task.exception()
+        self.gathered.taken()
         self.owned.clear()
         self._dirty.clear()
         self._unwritten.clear()

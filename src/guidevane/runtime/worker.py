@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from guidevane.telemetry.tracing import Tracer
 
 __all__ = ["Limits", "Worker"]
+# How long what has gathered waits for a flight to land before more is asked for.
+_LOOK_S = 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -145,11 +147,7 @@ class Worker:
             self.mode, self.log, self.group, self.instance, self.stages, self.fence, self.metrics, self.limits
         )
         consumer = self.log.consumer(
-            [self.stages[0].input],
-            group=self.group,
-            instance=self.instance,
-            listener=self,
-            fetch=self.fetch_settings,
+            [self.stages[0].input], group=self.group, instance=self.instance, listener=self, fetch=self.fetch_settings
         )
         try:
             await consumer.start()
@@ -174,12 +172,14 @@ class Worker:
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()
         paused: list[Partition] = []
+        gathered = self.holding.gathered
         while not stop.is_set():
             self.health.tick()
             self.fence.check()
             self.holding.land()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
-                self._measure_lag(consumer)
+                behind = self.holding.behind(consumer.ends_seen())
+                self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
             if self.pacing.full and not paused:
@@ -201,13 +201,17 @@ class Worker:
                 await _first_of(self._joined.wait(), self.limits.poll_s)
                 continue
             generation = self._generation
-            found = await consumer.fetch(timeout_s=self.limits.poll_s)
+            if gathered:
+                # Enough is under way: what comes meanwhile goes with the next flight.
+                await self.holding.first_landed(_LOOK_S)
+                self.holding.land()
+            gathered.add(await consumer.fetch(timeout_s=0 if gathered else self.limits.poll_s))
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
-            if generation == self._generation:
-                self.holding.launch(found, delivery)
-            else:
-                await self._rewind(consumer, found)
+            if generation != self._generation:
+                await self._rewind(consumer, gathered.taken())
+            elif self.holding.under_way < self.limits.flights or gathered.records >= self.fetch_settings.max_records:
+                self.holding.launch(gathered.taken(), delivery)
 
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
@@ -257,11 +261,6 @@ class Worker:
             if unwritten:
                 self.fence.check()
                 await delivery.remember(self.route.remembered(unwritten))
-
-    def _measure_lag(self, consumer: Consumer) -> None:
-        ends, owned = consumer.ends_seen(), self.holding.owned
-        behind = sum(max(0, end - owned[p].next) for p, end in ends.items() if p in owned)
-        self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
 
     async def _settle(self, consumer: Consumer, delivery: Delivery, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""

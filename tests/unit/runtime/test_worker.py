@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -343,6 +344,34 @@ async def test_in_flight_is_bounded_and_flows_on():
     stop.set()
     await running
     assert committed(log) == 200
+
+
+async def test_given_enough_flights_under_way_then_what_comes_gathers_into_the_next():
+    log = MemoryLog(1)
+    go, sizes = asyncio.Event(), []
+
+    async def handle(records):
+        sizes.append(len(records))
+        await go.wait()
+        return [Message(r.key, r.value) for r in records]
+
+    stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True, concurrency=100)
+    life = worker(log, [stage], replace(FAST, flights=2, fetch=Fetch(max_records=50)))
+    stop = asyncio.Event()
+    running = asyncio.create_task(life.run(stop))
+    async with asyncio.timeout(20):
+        for n in range(12):
+            await log.append("p.events", 0, [Message(None, b"%d" % n)])
+            while len(sizes) < min(n + 1, 2) or life.holding.gathered.records < n - 1:
+                await asyncio.sleep(0.001)
+        assert sizes == [1, 1]
+        go.set()
+        while committed(log) < 12:
+            await asyncio.sleep(0.001)
+    assert sizes == [1, 1, 10]
+    assert [r.value for r in log.records("p.out")] == [b"%d" % n for n in range(12)]
+    stop.set()
+    await running
 
 
 async def test_draining_finishes_what_is_in_flight_and_commits_it():
