@@ -122,8 +122,8 @@ class Event:
         >>> Event("net.ping.v1", schema={}, key="host", ahead_s=1).time_bounds_us(2_000_000_000_000_000)
         (315532800000000, 2000000001000000)
         """
-        low = (self.since - _EPOCH).days * 86_400_000_000
-        return low, min(written_us + int(self.ahead_s * 1e6), _NEVER_US) if written_us > 0 else _NEVER_US
+        low, ahead = self._bounds_us
+        return low, min(written_us + ahead, _NEVER_US) if written_us > 0 else _NEVER_US
 
     def in_microseconds(self, field: str) -> bool:
         """Tell whether a field can be a time as windows read it: a whole number, of no other unit."""
@@ -156,6 +156,11 @@ class Event:
             yield from self._field(f"ranges.{name}", name, _NUMBERS, "a number")
             if not low <= high:
                 yield Mistake(f"ranges.{name}", f"low {low} is above high {high}", "write (low, high)")
+
+    @functools.cached_property
+    def _bounds_us(self) -> tuple[int, int]:
+        """Since when, and how far ahead of its record, an event may have happened."""
+        return (self.since - _EPOCH).days * 86_400_000_000, int(self.ahead_s * 1e6)
 
     @functools.cached_property
     def _unit(self) -> tuple[int, int]:

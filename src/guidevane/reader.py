@@ -64,6 +64,11 @@ class _Foreign(Exception):
 
 def more(data: bytes, at: int, first: int) -> tuple[int, int]:
     """Return the number whose first byte, before ``at``, says that more follow; and where it ends."""
+    second = data[at]
+    if second < _BYTE:
+        # Two bytes: the most of what is more than one.
+        number = first & 0x7F | second << 7
+        return (number >> 1) ^ -(number & 1), at + 1
     number, shift = first & 0x7F, 7
     for _ in range(_GROUPS - 1):
         byte = data[at]

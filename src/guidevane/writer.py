@@ -87,6 +87,10 @@ def long(value: int) -> bytes:
     return bytes(out)
 
 
+# Lengths, by far the most of the numbers that are written. Who has more is written by fastavro.
+_SIZES = tuple(long(n) for n in range(1 << 14))
+
+
 def odd(value: object) -> bytes:
     """Refuse what is not of the plain type, or is an int of more than 32 bits: fastavro says whether it is right."""
     raise TypeError(f"{value!r} is not plain")
@@ -100,7 +104,7 @@ class _Source:
         self.names: dict[str, Any] = {
             "__builtins__": {"len": len, "type": type, "TypeError": TypeError, "bool": bool, "int": int, "float": float,
                              "str": str, "bytes": bytes, "dict": dict, "list": list},
-            "join": b"".join, "long": long, "odd": odd,
+            "join": b"".join, "long": long, "size": _SIZES, "odd": odd,
             "float32": struct.Struct("<f").pack, "float64": struct.Struct("<d").pack,
         }  # fmt: skip
         self._count = 0
@@ -146,11 +150,14 @@ class _Source:
             return [_PLAIN[kind].format(value)]
         match kind:
             case "bytes" | "string":
-                wanted = "str" if kind == "string" else "bytes"
-                lines.append(f"if type({value}) is not {wanted}: raise TypeError")
-                if kind == "string":
-                    lines.append(f"{value} = {value}.encode()")
-                return [f"long(len({value}))", value]
+                # What is no text has nothing to encode, and says so.
+                plain = (
+                    f"{value} = {value}.encode()"
+                    if kind == "string"
+                    else f"if type({value}) is not bytes: raise TypeError"
+                )
+                lines.append(plain)
+                return [f"size[len({value})]", value]
             case "enum":
                 return [f"{self.bind({symbol: long(i) for i, symbol in enumerate(schema['symbols'])})}[{value}]"]
             case "record" | "error":
@@ -174,14 +181,14 @@ class _Source:
         if (plain := _TYPES.get(kind) if isinstance(kind, str) else None) is not None:
             lines.append(f"    if type({value}) is not {plain}: raise TypeError")
         lines += [f"    {line}" for line in inner]
-        lines.append(f"    {out} = join(({branch!r}, {', '.join(parts)},))")
+        lines.append(f"    {out} = {' + '.join([repr(branch), *parts])}")
         return out
 
     def items(self, schema: Any, kind: str, value: str, within: tuple[str, ...], lines: list[str]) -> str:
         """Write an array or a map: one block with its count, then the empty one that ends it."""
         out, item, inner = self.fresh("a"), self.fresh("i"), list[str]()
         lines.append(f"if type({value}) is not {'list' if kind == 'array' else 'dict'}: raise TypeError")
-        lines.append(f"{out} = [long(len({value}))] if {value} else []")
+        lines.append(f"{out} = [size[len({value})]] if {value} else []")
         if kind == "array":
             parts = self.value(schema["items"], item, within, inner)
             lines.append(f"for {item} in {value}:")

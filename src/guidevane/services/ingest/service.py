@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,13 +86,29 @@ def known_as(event_id: str, letter: str | None) -> str:
     return event_id if letter is None else f"{event_id} {letter}"
 
 
-def pseudonym(secret: bytes, value: object) -> str:
-    """Return the same 128-bit name for the same value and secret: HMAC-SHA-256, in hex.
+class Pseudonyms:
+    """Gives the same 128-bit name for the same value and secret: HMAC-SHA-256 (RFC 2104), in hex.
 
-    >>> pseudonym(b"k" * 32, 17) == pseudonym(b"k" * 32, "17")
+    Both of its hashes begin with the secret, so they begin once: a whole HMAC takes more than twice as long.
+
+    >>> import hmac
+    >>> name = Pseudonyms(b"k" * 32)
+    >>> name(17) == name("17") == hmac.digest(b"k" * 32, b"17", "sha256")[:16].hex()
     True
     """
-    return hmac.digest(secret, str(value).encode(), hashlib.sha256)[:16].hex()
+
+    def __init__(self, secret: bytes) -> None:
+        block = hashlib.sha256().block_size
+        key = (secret if len(secret) <= block else hashlib.sha256(secret).digest()).ljust(block, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+
+    def __call__(self, value: object) -> str:
+        """Return the name."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(str(value).encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()[:32]
 
 
 class Ingest:
@@ -116,7 +131,7 @@ class Ingest:
         self.contract = contract
         self.clock = clock
         self.metrics = metrics
-        self.secret = secret
+        self._pseudonym = Pseudonyms(secret)
         self.window = Window(window)
         self.trace_share = trace_share
         self._letters = letters
@@ -172,9 +187,10 @@ class Ingest:
             )
             if same and claimed.partition == record.partition:
                 return event_id, claimed
-        return self._event_id(record, body, place_of(record)), None
+        return self._event_id(record, body), None
 
-    def _event_id(self, record: Record, body: Mapping[str, Any], place: str) -> str:
+    def _event_id(self, record: Record, body: Mapping[str, Any], root: str | None = None) -> str:
+        """Return the event's own id, or one of its place: of ``root``'s, where it is sent again."""
         written = record.header(EVENT_ID)
         if written:
             try:
@@ -186,6 +202,7 @@ class Ingest:
             own = body.get(self._id) if self._id else None
             chosen = "" if own is None else str(own)
         if not chosen:
+            place = place_of(record) if root is None else root
             return derived_id(record.topic, *place.partition("/")[::2])
         if len(chosen) > _ID_CHARACTERS:
             raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {_ID_CHARACTERS} may be")
@@ -199,7 +216,7 @@ class Ingest:
         protected = {name: str(body[name]) for name in self._protected if body.get(name) is not None}
         for name in self._pii:
             if body.get(name) is not None:
-                body[name] = pseudonym(self.secret, body[name])
+                body[name] = self._pseudonym(body[name])
         written = self._written(body)
         accepted: Opened = {
             "event_id": event_id,
