@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-overload bench-live bench-steering bench-shared fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-overload bench-live bench-steering bench-steering-drawn bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -92,6 +92,10 @@ bench-live: $(STAMP) ## the controller on real Kafka and Ray, against Ray's auto
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)
+
+bench-steering-drawn: $(STAMP) ## the same on random graphs and traffic, those held out apart
+	$(BIN)/python -m loadtests.steering.bench --drawn $(BENCH)
+	$(BIN)/python -m loadtests.steering.bench --held-out $(BENCH)
 
 bench-shared: $(STAMP) ## Faro's ten jobs on 36 and 32 replicas, 1.5 times overload, the planner against the greedy one
 	$(BIN)/python -m loadtests.steering.faro

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from guidevane.errors import Misconfigured
 from loadtests.steering import cells, policies, scores
 from loadtests.steering.comparing import compare
+from loadtests.steering.keeping import Kept
 from loadtests.steering.report import report
 from loadtests.stream.report import commit, machine
 
@@ -29,18 +30,19 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parents[1] / "results" / "steering"
 QUICK = "guidevane,inferline,ray,hpa,keda,mark,static_mean,static_peak,oracle"
-DRAWN = ("image-spike-*", "cascade-step-*", "social-diurnal-*", "ensemble-spike-*", "unseen1-*", "unseen3-*")
+FEW = "guidevane,inferline,hpa,static_peak,oracle"
+PLOTTED = ("image-spike-*", "cascade-step-*", "social-diurnal-*", "ensemble-spike-*", "unseen1-*", "unseen3-*")
 
 
 def play_cell(cell: Cell, names: Sequence[str], folder: Path) -> dict[str, Any]:
     """Play one cell; draw it where it is one of those that are drawn. Returns its scores by policy."""
     case = cell.case()
-    played = compare(case, names)
+    played = compare(case, names, kept=Kept())
     made: dict[str, Any] = {}
     for name, each in played.items():
         rises = [scores.converged_s(each.run, case, at) for at in cell.rises_s]
         made[name] = {**each.score.plain(), "converged_s": rises, "visits_left_out": each.run.left_out}
-    if any(fnmatch.fnmatch(cell.name, pattern) for pattern in DRAWN):
+    if any(fnmatch.fnmatch(cell.name, pattern) for pattern in PLOTTED):
         from loadtests.steering.plots import timeline  # noqa: PLC0415 - half a second that only drawn cells cost
 
         timeline(folder / f"{cell.name}.png", cell.name, case, played)
@@ -69,13 +71,16 @@ def play_all(chosen: Sequence[Cell], names: Sequence[str], path: Path, processes
     path.with_suffix(".md").write_text(report(told))
 
 
-def chosen_cells(pattern: str, *, full: bool) -> list[Cell]:
-    """Return the cells whose names match.
+def chosen_cells(pattern: str, which: str) -> list[Cell]:
+    """Return the cells of a choice (``quick``, ``full``, ``drawn`` or ``held-out``) whose names match.
 
     Raises:
         Misconfigured: none does; the message lists them.
     """
-    every = cells.full() if full else cells.quick()
+    if which in {"drawn", "held-out"}:
+        every = cells.drawn_by_number(held_out=which == "held-out")
+    else:
+        every = cells.full() if which == "full" else cells.quick()
     found = [each for each in every if fnmatch.fnmatch(each.name, pattern)]
     if not found:
         raise Misconfigured(f"no cell is called {pattern!r} → one of: {', '.join(each.name for each in every)}")
@@ -85,18 +90,25 @@ def chosen_cells(pattern: str, *, full: bool) -> list[Cell]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Play what was asked for; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.steering.bench", description=__doc__)
-    parser.add_argument("--full", action="store_true", help="all pipelines, workloads, rates, start-ups and seeds")
+    which = parser.add_mutually_exclusive_group()
+    for name, what in (
+        ("full", "all pipelines, workloads, rates, start-ups and seeds"),
+        ("drawn", "random graphs and traffic: those to work with"),
+        ("held-out", "random graphs and traffic: those to be judged by"),
+    ):
+        which.add_argument(f"--{name}", action="store_const", const=name, dest="which", default="quick", help=what)
     parser.add_argument("--only", default="*", help="cells by pattern, as in 'image-*'; results of others are kept")
-    parser.add_argument("--policies", help="comma-separated; with --full all, else the usual ones")
+    parser.add_argument("--policies", help="comma-separated; else the usual ones")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="the JSON file; the table and the plots go beside it")
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
-    names = (options.policies or (",".join(policies.POLICIES) if options.full else QUICK)).split(",")
+    usual = {"quick": QUICK, "full": ",".join(policies.POLICIES)}.get(options.which, FEW)
+    names = (options.policies or usual).split(",")
     try:
         policies.check(names)
-        chosen = chosen_cells(options.only, full=options.full)
-        path = options.out or RESULTS / ("full.json" if options.full else "quick.json")
+        chosen = chosen_cells(options.only, options.which)
+        path = options.out or RESULTS / f"{options.which}.json"
         play_all(chosen, names, path, options.processes, console)
     except Misconfigured as wrong:
         console.print(str(wrong), style="red", soft_wrap=True, markup=False)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from loadtests.steering import pipelines, unseen, workloads
+from loadtests.steering import drawn, pipelines, unseen, workloads
 from loadtests.steering.case import Case
 
 if TYPE_CHECKING:
+    from loadtests.steering.drawn import Drawn
     from loadtests.steering.unseen import Unseen
 
 QUICK_WORKLOADS = ("step", "spike", "diurnal")
@@ -20,7 +21,7 @@ STARTUPS_S = (5.0, 35.0)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A pipeline on a workload, or an unseen cell, with a seed."""
+    """A pipeline on a workload, or an unseen or drawn case, with a seed."""
 
     pipeline: str
     workload: str
@@ -28,7 +29,7 @@ class Cell:
     seconds: int
     seed: int
     gpu_startup_s: float | None = None
-    unseen: Unseen | None = None
+    unseen: Unseen | Drawn | None = None
 
     @property
     def name(self) -> str:
@@ -59,6 +60,11 @@ def quick() -> list[Cell]:
     """Return fifteen cells of a quarter of an hour at one rate, and the eight unseen ones."""
     seen = [Cell(p, w, QUICK_RATE, QUICK_S, 1) for p, w in product(pipelines.PIPELINES, QUICK_WORKLOADS)]
     return seen + [Cell("", "", 0.0, QUICK_S, 1, unseen=each) for each in unseen.CELLS]
+
+
+def drawn_by_number(*, held_out: bool) -> list[Cell]:
+    """Return the drawn cases of one half; each says itself how long it lasts."""
+    return [Cell("", "", 0.0, 0, 1, unseen=each) for each in drawn.cases(held_out=held_out)]
 
 
 def full() -> list[Cell]:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from loadtests.steering.case import Case
+    from loadtests.steering.keeping import Kept
 
-ORACLE = "oracle"
+ORACLE, OURS = "oracle", "guidevane"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,12 @@ class Played:
     score: scores.Score
 
 
-def compare(case: Case, names: Sequence[str], *, progress: Progress | None = None) -> dict[str, Played]:
+def compare(
+    case: Case, names: Sequence[str], *, progress: Progress | None = None, kept: Kept | None = None
+) -> dict[str, Played]:
     """Play each policy, and the oracle, which is scored only where it is named.
+
+    Where ``kept`` is given, runs of other policies than ours are taken from there, and put there.
 
     The oracle's cost is the least of what its own search found and of all runs here that keep the objective: who knows
     the future could have done what they did.
@@ -40,8 +45,12 @@ def compare(case: Case, names: Sequence[str], *, progress: Progress | None = Non
     runs: dict[str, Run] = {}
     for name in dict.fromkeys((*names, ORACLE)):
         task = None if progress is None else progress.add_task(name, total=1.0)
+        if kept is not None and name != OURS and (known := kept.recall(case, name)) is not None:
+            runs[name] = known
+            if progress is not None and task is not None:
+                progress.update(task, completed=1.0)
+            continue
         candidates = POLICIES[name](prepared)
-
         played = []
         for at, each in enumerate(candidates):
 
@@ -52,6 +61,8 @@ def compare(case: Case, names: Sequence[str], *, progress: Progress | None = Non
             played.append(play(each, case, progress=told))
             told(1.0)
         runs[name] = scores.best(played, case)
+        if kept is not None and name != OURS:
+            kept.remember(case, name, runs[name])
     keeping = [run for run in runs.values() if run.misses(case.slo_s) <= case.allowed]
     oracle_usd = min((run.cost_usd for run in keeping), default=None)
     if ORACLE in runs and keeping and runs[ORACLE].misses(case.slo_s) <= case.allowed:

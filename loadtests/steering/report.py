@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 OURS = "guidevane"
+EVALUATION = "The evaluation's pipelines"
+TITLES = {"unseen": "Unseen graphs on recordings", "drawn": "Drawn graphs and traffic"}
 SUMMARY = (
     "policy", "cells held", "mean miss", "worst miss", "$/oracle, cells held: mean", "median", "worst",
     "$/oracle, all cells", "ours − theirs, cells both hold (95 %)", "s to converge, median", "never", "actions/cell",
@@ -19,17 +21,13 @@ SUMMARY = (
 
 
 def groups(told: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the cells' scores, those of the evaluation and the unseen ones apart."""
+    """Return the cells' scores, those of the evaluation, the unseen and the drawn ones apart."""
     named = {name: cell["policies"] for name, cell in told["cells"].items()}
-    seen = {name: each for name, each in named.items() if not name.startswith("unseen")}
-    return {
-        title: part
-        for title, part in (
-            ("The evaluation's pipelines", seen),
-            ("Unseen graphs on recordings", {name: each for name, each in named.items() if name not in seen}),
-        )
-        if part
-    }
+    parts: dict[str, dict[str, Any]] = {}
+    for name, each in named.items():
+        title = next((title for prefix, title in TITLES.items() if name.startswith(prefix)), EVALUATION)
+        parts.setdefault(title, {})[name] = each
+    return parts
 
 
 def summary(cells: Mapping[str, Any]) -> str:

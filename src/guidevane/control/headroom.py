@@ -11,6 +11,7 @@ seen yet is stood for by a few minutes of a prior, in which rates rise unannounc
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FACTORS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.0)
 _QUANTILES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0)
 _HOLDS = (1.0, 2.0)
-_KEPT, _LOOKED_AT, _SEEN = 3600, 1200, 1800
+_KEPT, _LOOKED_AT, _SEEN = 3600, 600, 1800
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
 """(come over known, seconds): what five minutes of anybody's traffic are taken to be, beside the pipeline's own."""
@@ -108,19 +109,21 @@ class Headroom:
         held, trusting = next(iter(past))
         least, missed = past[held, trusting].judged(outlook, 1.0, levels[-1])
         best = (1.0, levels[-1], held, trusting, missed)
+        bearable = share * _SURE
         for (held, trusting), each in past.items():
-            done = 0.0
-            # More of a multiple costs more, and so does more of a level: what is dearer without either ends the search.
-            for factor, level in product(FACTORS, levels):
-                if level > 0 and done == factor:
-                    continue
-                usd, missed = each.judged(outlook, factor, level)
+            # More of a multiple costs more: the search ends with one that is too dear, or enough, without any level.
+            for factor in FACTORS:
+                usd = each.usd(outlook, factor, 0.0)
                 if usd >= least:
-                    if level == 0:
-                        break
-                    done = factor
-                elif missed <= share * _SURE:
-                    least, best, done = usd, (factor, level, held, trusting, missed), factor
+                    break
+                enough = bisect_left(levels, True, key=lambda level: each.missed(outlook, factor, level) <= bearable)
+                if enough == len(levels):
+                    continue
+                usd, missed = each.judged(outlook, factor, levels[enough])
+                if usd < least:
+                    least, best = usd, (factor, levels[enough], held, trusting, missed)
+                if not enough:
+                    break
         factor, level, held, trusting, missed = best
         return least, replace(self, factor=factor, level_per_s=level, held=held, trusting=trusting, predicted=missed)
 
@@ -161,9 +164,15 @@ class _Past:
 
     def judged(self, outlook: Outlook, factor: float, level_per_s: float) -> tuple[float, float]:
         """Return the mean cost of rules in $ per hour, and the share of the events that they miss."""
-        served = np.maximum(np.maximum(self.rates * factor, self.slopes), level_per_s)
+        return self.usd(outlook, factor, level_per_s), self.missed(outlook, factor, level_per_s)
+
+    def usd(self, outlook: Outlook, factor: float, level_per_s: float) -> float:
+        """Return the mean cost of rules in $ per hour."""
         ordered = np.maximum(np.maximum(self.rates_now * factor, self.slopes_now), level_per_s)
-        usd = float((outlook.usd(ordered) * self.weights).sum() / self.weights.sum())
+        return float((outlook.usd(ordered) * self.weights).sum() / self.weights.sum())
+
+    def missed(self, outlook: Outlook, factor: float, level_per_s: float) -> float:
+        """Return the share of the events that rules miss."""
+        served = np.maximum(np.maximum(self.rates * factor, self.slopes), level_per_s)
         come = self.demands * self.weights
-        missed = float((outlook.missed(served, self.demands) * come).sum() / max(float(come.sum()), 1e-9))
-        return usd, missed
+        return float((outlook.missed(served, self.demands) * come).sum() / max(float(come.sum()), 1e-9))

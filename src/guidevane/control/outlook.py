@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from guidevane.control.table import STEP
+from guidevane.control.table import ANCHOR, STEP
 
 if TYPE_CHECKING:
     from guidevane.control.table import Table
@@ -52,8 +52,9 @@ FLUID = Fluid()
 class Planned:
     """The rows of a table at one dispersion: their price, and their misses as simulated, also beyond their rate.
 
-    A row that gets more than it was planned
-    for does not lose what is above: it has some capacity left, and drops the others before it computes them.
+    A row that gets more than it was planned for does not lose what is above: it has some capacity left, and
+    drops the others before it computes them. Only the table's anchors are planned and simulated: prices lie
+    on lines between them, and misses are those of the nearest one, at the same multiple of its rate.
     """
 
     table: Table
@@ -64,31 +65,36 @@ class Planned:
     def usd(self, ready: Rates, /) -> Rates:
         """Return $ per hour, float64[n]."""
         places, which = self._places(ready)
-        for place in places:
-            if place not in self._priced:
-                self._priced[place] = self.table.row(STEP**place, self.dispersion).usd_per_hour
-        return np.array([self._priced[place] for place in places])[which]
+        low = places - places % ANCHOR
+        prices = np.array([[self._price(int(each)), self._price(int(each) + ANCHOR)] for each in low])
+        share = (STEP ** (places - low) - 1) / (STEP**ANCHOR - 1)
+        return np.asarray((prices[:, 0] + share * (prices[:, 1] - prices[:, 0]))[which])
 
     def missed(self, ready: Rates, come: Rates, /) -> Rates:
         """Return the share (0-1) of the events of each rate which misses, float64[n]."""
         places, which = self._places(ready)
-        curves = np.stack([self._curve(place) for place in places])
-        at = np.log(np.maximum(come, _LEAST_PER_S) / _LEAST_PER_S) / math.log(STEP)
-        return curves[which, np.clip(np.rint(at), 0, _PLACES - 1).astype(np.int64)]
+        anchors = ANCHOR * np.rint(places / ANCHOR).astype(np.int64)
+        curves = np.stack([self._curve(int(anchor)) for anchor in anchors])
+        at = np.log(np.maximum(come, _LEAST_PER_S) / _LEAST_PER_S) / math.log(STEP) - (places - anchors)[which]
+        return np.asarray(curves[which, np.clip(np.rint(at), 0, _PLACES - 1).astype(np.int64)])
 
-    def _places(self, ready: Rates) -> tuple[list[int], npt.NDArray[np.int64]]:
+    def _places(self, ready: Rates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the places of the rows that are needed, and for each rate which of them is its own."""
         steps = np.log(np.maximum(ready, _LEAST_PER_S)) / math.log(STEP)
         places, which = np.unique(np.ceil(steps - 1e-9).astype(np.int64), return_inverse=True)
-        return [int(place) for place in places], which
+        return places, which
+
+    def _price(self, place: int) -> float:
+        if place not in self._priced:
+            self._priced[place] = self.table.row(STEP**place, self.dispersion).usd_per_hour
+        return self._priced[place]
 
     def _curve(self, place: int) -> Rates:
-        """Return the misses of a row where 0.05 x STEP^i events per second come, float64[i]."""
+        """Return the misses of an anchor's row where 0.05 x STEP^i events per second come, float64[i]."""
         if place not in self._curves:
             row = self.table.row(STEP**place, self.dispersion)
-            centre = 2 * round(place / 2)
-            rates = np.array([STEP ** (centre + step) for step in _AROUND])
-            misses = np.array([self.table.probed(row.settings, centre + step, self.dispersion) for step in _AROUND])
+            rates = np.array([STEP ** (place + step) for step in _AROUND])
+            misses = np.array([self.table.probed(row.settings, place + step, self.dispersion) for step in _AROUND])
             misses = np.maximum.accumulate(misses)
             come = _LEAST_PER_S * STEP ** np.arange(_PLACES)
             curve = np.interp(np.log(come), np.log(rates), misses)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from guidevane.control.greedy import greedy
-from guidevane.control.trial import hourly_usd, replica_counts
+from guidevane.control.trial import hourly_usd, ideal, replica_counts
 from guidevane.control.walk import Walk
 from guidevane.errors import Misconfigured
 
@@ -163,7 +163,9 @@ class _Search:
         """Return the cheapest of the quick answers."""
         found = [greedy(self.trial, self.only)] if self.with_greedy else []
         best = min((hourly_usd(self.graph, each) for each in found if each), default=float("inf"))
-        for usd, vector, least in vectors[:_DIVES]:
+        # Hardware that is too slow together, however many replicas, is no place to dive from.
+        able = (each for each in vectors if self._able(each[1]))
+        for usd, vector, least in islice(able, _DIVES):
             if usd < best:
                 dived = self._dive(vector, least, best)
                 found.append(dived)
@@ -171,9 +173,17 @@ class _Search:
         known = [each for each in found if each]
         return min(known, key=lambda each: hourly_usd(self.graph, each), default=None)
 
+    def _able(self, vector: tuple[str, ...]) -> bool:
+        """Tell whether the objective is kept on this hardware where nobody ever waits."""
+        return self.trial.fits([ideal(stage, name) for stage, name in zip(self.graph.stages, vector, strict=True)])
+
     def _dive(self, vector: tuple[str, ...], replicas: tuple[int, ...], most_usd: float) -> tuple[Setting, ...] | None:
-        """Add replicas where that saves most misses per dollar, until it is feasible; None where it gets too dear."""
-        while self._usd(vector, replicas) < most_usd - 1e-12:
+        """Add replicas where that saves most misses per dollar, until it is feasible; None where it gets too dear.
+
+        None, too, where one more of any stage has saved nothing so often that each could have been tried twice.
+        """
+        idle = 0
+        while idle <= 2 * len(replicas) and self._usd(vector, replicas) < most_usd - 1e-12:
             found, stages = self._batches(vector, replicas, _DIVE_RUNS)
             if found is not None:
                 return found
@@ -185,6 +195,7 @@ class _Search:
                 options.append((-saved / max(usd, 1e-9), usd, more))
             if not options:
                 return None
+            idle = 0 if min(options)[0] < 0 else idle + 1
             # Where nothing helps by itself, what costs most is what is short.
             replicas = min(options)[2] if min(options)[0] < 0 else max(options, key=lambda each: each[1])[2]
         return None

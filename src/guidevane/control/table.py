@@ -13,6 +13,8 @@ from guidevane.control.simulation import Simulation, Trace
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, replica_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guidevane.control.graph import Graph
     from guidevane.control.plant import Setting
 
@@ -27,8 +29,9 @@ _LEAST_EPSILON = 2e-4
 _SMOOTH = 1
 _MOST_PROBES = 64
 _MORE = 3
-_ANCHORS = (4, 16)
-"""A plan is searched from scratch at each sixteenth place, from there at each fourth, from there at the others."""
+ANCHOR, _SCRATCH = 4, 16
+"""Plans are searched at each fourth place (from scratch at each sixteenth, around that at the others), a third apart in
+rate; what lies between two of them is drawn between their replicas, and tried."""
 _SCALED = 0.9
 """Larger pools are busier: from one rate to the next, replicas grow a little less than the rate."""
 
@@ -99,8 +102,9 @@ class Table:
             events = max(_EVENTS, int(4 / epsilon))
             demand = Demand(STEP**at, CLASSES[kind], events=events, seeds=(1, 2))
             self._trials[key] = Trial(
-                self.graph, self.slo_s, epsilon, demand.traces(), rate_per_s=STEP**at, drop=self.drop
-            )
+                self.graph, self.slo_s, epsilon, demand.traces(), rate_per_s=STEP**at, drop=self.drop,
+                remember_bytes=1 << 24,
+            )  # fmt: skip
         return self._trials[key]
 
     def _tougher(self, trial: Trial, settings: tuple[Setting, ...], at: int, scv: float) -> tuple[Setting, ...]:
@@ -116,22 +120,52 @@ class Table:
         return best
 
     def _near(self, at: int, kind: int) -> tuple[Setting, ...] | None:
-        """Return the settings that the plan of a place is searched around: those of an anchor below, for its rate."""
-        span = next((each for each in _ANCHORS if at % each), None)
-        if self.hardware is None or span is None:
+        """Return the settings that the plan of an anchor is searched around: those of one below, for its rate."""
+        over = at % _SCRATCH
+        if self.hardware is None or not over:
             return None
-        below = self._row(at - at % span, kind)
+        below = self._row(at - over, kind)
         if not below.feasible:
             return None
-        near = []
-        for stage, each in zip(self.graph.stages, below.settings, strict=True):
-            wanted = each.replicas * (STEP ** (at % span)) ** _SCALED
+        return self._rounded(below.settings, [each.replicas * STEP ** (over * _SCALED) for each in below.settings])
+
+    def _rounded(self, settings: tuple[Setting, ...], wanted: Sequence[float]) -> tuple[Setting, ...]:
+        """Return settings with at least the replicas that are wanted, as many as a plan may have."""
+        rounded = []
+        for stage, each, least in zip(self.graph.stages, settings, wanted, strict=True):
             sizes = replica_counts(stage)
-            near.append(replace(each, replicas=next((size for size in sizes if size >= wanted - 1e-9), sizes[-1])))
-        return tuple(near)
+            rounded.append(replace(each, replicas=next((size for size in sizes if size >= least - 1e-9), sizes[-1])))
+        return tuple(rounded)
+
+    def _between(self, at: int, kind: int) -> Row:
+        """Return the row of a place between two anchors: the upper one's batches, with fewer replicas if they do."""
+        low, high = self._row(at - at % ANCHOR, kind), self._row(at - at % ANCHOR + ANCHOR, kind)
+        if not (low.feasible and high.feasible):
+            return replace(high, rate_per_s=STEP**at)
+        share = (STEP ** (at % ANCHOR) - 1) / (STEP**ANCHOR - 1)
+        wanted = [
+            min(one.replicas, two.replicas) + share * max(two.replicas - one.replicas, 0)
+            for one, two in zip(low.settings, high.settings, strict=True)
+        ]
+        trial, best = self._trial(at, kind), high.settings
+        found = self._rounded(high.settings, wanted)
+        if hourly_usd(self.graph, found) < high.usd_per_hour and trial.feasible(found):
+            best = found
+        prices = [
+            stage.on(each.hardware).price_usd_per_hour for stage, each in zip(self.graph.stages, best, strict=True)
+        ]
+        for number in sorted(range(len(best)), key=lambda each: -prices[each]):
+            sizes = replica_counts(self.graph.stages[number])
+            size = sizes.index(best[number].replicas)
+            if size and best[number].replicas > low.settings[number].replicas:
+                fewer = (*best[:number], replace(best[number], replicas=sizes[size - 1]), *best[number + 1 :])
+                best = fewer if trial.feasible(fewer) else best
+        return Row(STEP**at, CLASSES[kind], best, hourly_usd(self.graph, best))
 
     def _row(self, at: int, kind: int) -> Row:
         key = (at, kind)
+        if key not in self._planned and self.hardware is not None and at % ANCHOR:
+            self._planned[key] = self._between(at, kind)
         if key not in self._planned:
             rate, scv = STEP**at, CLASSES[kind]
             trial = self._trial(at, kind)

@@ -17,6 +17,8 @@ _BLOCK = 20
 _WINDOWS_S = (120, 60, 30, 15, 8, 4, 2)
 _SHORT_S, _Z_SHORT, _Z_LONG = 4, 4.0, 3.0
 _PRIOR_DISPERSION = 2.0
+_STEEPEST = 2.0
+"""How many times the rate of now a slope may lead to."""
 _PRIOR_BLOCKS = 2
 
 
@@ -85,7 +87,9 @@ class Traffic:
         error = max(math.sqrt(self.dispersion * (new / 25 + old / 225)) / 10, 1e-9)
         if slope <= 3 * error:
             return self.rate_per_s
-        return max(self.rate_per_s, new / 5 + (slope - 2 * error) * (horizon_s + 2.5))
+        # A step looks like a slope for some seconds, and leads nowhere.
+        leads_to = min(new / 5 + (slope - 2 * error) * (horizon_s + 2.5), _STEEPEST * new / 5)
+        return max(self.rate_per_s, leads_to)
 
 
 def _in_halves(counts: Sequence[int], interval_s: float) -> tuple[int, ...]:

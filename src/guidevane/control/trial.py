@@ -52,9 +52,11 @@ class Trial:
         *,
         rate_per_s: float | None = None,
         drop: bool = False,
+        remember_bytes: int = 1 << 28,
     ) -> None:
         """Draw the chances of each trace. ``rate_per_s``: by default the mean rate of the first."""
         self.graph, self.slo_s, self.epsilon, self.drop = graph, slo_s, epsilon, drop
+        self.remember_bytes = remember_bytes
         self.arrivals = tuple(arrivals)
         first = self.arrivals[0]
         span_s = float(first[-1] - first[0]) if len(first) > 1 else 0.0
@@ -68,7 +70,7 @@ class Trial:
     def simulations(self) -> tuple[Simulation, ...]:
         """The traces, ready to run."""
         return tuple(
-            Simulation(self.graph, Trace.draw(self.graph, each, seed), self.slo_s)
+            Simulation(self.graph, Trace.draw(self.graph, each, seed), self.slo_s, remember_bytes=self.remember_bytes)
             for seed, each in enumerate(self.arrivals)
         )
 

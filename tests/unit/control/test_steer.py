@@ -99,7 +99,7 @@ def test_a_steady_rate_is_held_and_every_decision_says_why():
 
 
 def test_a_change_names_the_alternatives_with_their_misses_and_costs():
-    _, actions = play(STEERING, [40.0] * 30 + [160.0] * 5)
+    _, actions = play(STEERING, [40.0] * 30 + [600.0] * 5)
     change = next(each for each in actions[31:] if not each.held)
     stay = next(each for each in change.rejected if each.what == "stay as it is")
 

@@ -1,0 +1,80 @@
+"""What to be ready for whatever the rate is now: nobody knows yet how high this pipeline's traffic goes.
+
+A pipeline that is seen for the first time may get a multiple of what it gets now, and it may do so before any past
+could have told. Until what is launched then serves, a start-up passes, and what comes beyond what is ready is
+lost. So the highest rate that may come is taken to be ``surprise`` times the opening one at first, and less the longer
+nothing like it came; and a little more than the highest that came may come at any time: who is on and off is not
+equally high each time. The least is kept ready with which such a jump would cost no more misses than the
+budget then has: of what came so far, and of as much again after the jump (what has lasted for t lasts about t longer:
+Gott, Nature 363, 1993). Over hours the budget bears any jump, and nothing is reserved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guidevane.control.table import STEP
+
+if TYPE_CHECKING:
+    from guidevane.control.outlook import Outlook
+
+NOTICED_S = 3.0
+"""From a jump to the order that answers it."""
+
+
+@dataclass(frozen=True)
+class Fear:
+    """How much is feared, and for how long. Times in seconds, and in start-ups of the stage in question.
+
+    ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of the highest that came.
+    ``use_share`` of the budget may be spent on one jump; what is to come after it lasts ``again`` times as long as what
+    was, or ``least_s``.
+    """
+
+    surprise: float = 3.0
+    record: float = 1.3
+    sure_s: float = 120.0
+    sure_startups: float = 4.0
+    fade_s: float = 120.0
+    fade_startups: float = 6.0
+    use_share: float = 0.7
+    least_s: float = 300.0
+    again: float = 0.7
+
+    def feared_per_s(self, opening_per_s: float, highest_per_s: float, passed_s: float, startup_s: float) -> float:
+        """Return the rate that may come."""
+        sure_s = self.sure_s + self.sure_startups * startup_s
+        fade_s = self.fade_s + self.fade_startups * startup_s
+        times = 1 + (self.surprise - 1) * min(max(1 - (passed_s - sure_s) / fade_s, 0.0), 1.0)
+        return max(opening_per_s * times, highest_per_s * self.record)
+
+
+def reserve(
+    outlook: Outlook,
+    feared_per_s: float,
+    fear: Fear,
+    *,
+    passed_s: float,
+    startup_s: float,
+    budget: float,
+    epsilon: float,
+) -> float:
+    """Return the least rate to be ready for such that a jump to what is feared misses no more than the budget has.
+
+    ``budget``: the events that may miss by what came so far.
+    """
+    lasting_s = max(fear.again * passed_s, fear.least_s)
+    bearable = max(fear.use_share * (budget + epsilon * feared_per_s * lasting_s), 0.0)
+    lag_s = startup_s + NOTICED_S
+    ready = feared_per_s * STEP ** -np.arange(_PLACES, -1, -1.0)
+    lost = outlook.missed(ready, np.full(len(ready), feared_per_s)) * feared_per_s * lag_s
+    # The highest is taken where nothing is bearable: its own plan misses a little.
+    fits = ready[lost <= bearable]
+    return float(fits[0] if len(fits) else ready[-1])
+
+
+_PLACES = 16
+"""How many of the table's steps below what is feared are looked at: a third of it is enough for nobody."""
