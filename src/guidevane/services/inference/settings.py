@@ -17,6 +17,6 @@ class InferenceSettings(RoomSettings):
     answer and no event is shed, whatever the pipeline declares and the controller says.
     """
 
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = 256
+    max_batch: Annotated[int, Field(ge=1, le=4096)] = 512
     member_timeout_s: Annotated[float, Field(gt=0)] = 2.0
     degrade: bool = True

@@ -142,6 +142,8 @@ class Ingest:
         event = pipeline.event
         self._id, self._key = event.id, event.key
         self._pii, self._protected = event.pii, event.protected
+        # Looked up once: each is asked for with every event.
+        self._contract, self._within_us, self._time_us = event.contract, pipeline.slo.within_us, event.time_us
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return one result a record; ``None`` for a duplicate."""
@@ -211,7 +213,7 @@ class Ingest:
     def _accept(
         self, record: Record, body: dict[str, Any], event_id: str, now_us: int, letter: Record | None = None
     ) -> Message:
-        happened_us = self.pipeline.event.time_us(body)
+        happened_us = self._time_us(body)
         event_time_us = happened_us if happened_us is not None else max(record.timestamp_us, 0) or now_us
         protected = {name: str(body[name]) for name in self._protected if body.get(name) is not None}
         for name in self._pii:
@@ -221,9 +223,9 @@ class Ingest:
         accepted: Opened = {
             "event_id": event_id,
             "event_time_us": event_time_us,
-            "deadline_us": event_time_us + self.pipeline.slo.within_us,
+            "deadline_us": event_time_us + self._within_us,
             "ingested_at_us": now_us,
-            "contract": self.pipeline.event.contract,
+            "contract": self._contract,
             "event": written,
             "protected": protected,
         }
