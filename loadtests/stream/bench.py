@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,15 +23,17 @@ from loadtests.stream.screen import held, show
 from loadtests.stream.soak import soak
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from loadtests.stream.contender import Running
 
 _WARM_RATE, _WARM_S = 200.0, 3.0
 # Where a hold at one share of the drained rate succeeds, the next higher one is tried; else the next lower one.
-_SHARES = (0.35, 0.5, 0.65, 0.8, 0.9, 1.0, 1.15)
-_FIRST = 3
+_SHARES = (0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0, 1.15)
+_FIRST = 4
+# Between the last that was held and the first that was not, once more, where they are so far apart.
+_APART = 1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +142,28 @@ async def _answered(run: Running, stage: Stage) -> None:
 
 
 async def _climb(run: Running, stage: Stage, drained_per_s: float, hold_s: float) -> AsyncIterator[Measured]:
-    """Hold rates around the drained one, up while the backlog stays bounded, else down, until a step would repeat."""
-    at, tried = _FIRST, set[int]()
+    """Hold rates around the drained one, up while the backlog stays bounded, else down, until a step would repeat.
+
+    Then one between: of steps this wide, the lower one is half of what is drained where the truth is near two thirds.
+    """
+    at, tried = _FIRST, dict[int, bool]()
     while 0 <= at < len(_SHARES) and at not in tried:
-        tried.add(at)
         made = await stage.hold(run, drained_per_s * _SHARES[at], hold_s)
         yield made
+        tried[at] = made.bounded
         at += 1 if made.bounded else -1
+    if (share := between(tried)) is not None:
+        yield await stage.hold(run, drained_per_s * share, hold_s)
+
+
+def between(tried: Mapping[int, bool]) -> float | None:
+    """Return the share between the highest that was held and the lowest that was not; ``None`` where they are close.
+
+    >>> round(between({4: False, 3: False, 2: True}), 2), between({7: True}), between({0: False})
+    (0.57, None, None)
+    """
+    held = [_SHARES[at] for at, bounded in tried.items() if bounded]
+    lost = [_SHARES[at] for at, bounded in tried.items() if not bounded]
+    if not held or not lost or min(lost) / max(held) <= _APART:
+        return None
+    return math.sqrt(min(lost) * max(held))

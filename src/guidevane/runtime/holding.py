@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from guidevane.runtime.flight import Flight
@@ -99,8 +100,16 @@ class Holding:
 
     @property
     def under_way(self) -> int:
-        """How many flights are."""
-        return len(self._flying)
+        """How many flights have not said all that they say; what they said may still be on its way to the log."""
+        return sum(not flight.passed[-1].is_set() for flight, _ in self._flying)
+
+    async def said(self, within_s: float) -> None:
+        """Wait until the first of those has said all, so long at most."""
+        first = next((flight for flight, _ in self._flying if not flight.passed[-1].is_set()), None)
+        if first is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await first.passed[-1].wait()
 
     async def first_landed(self, within_s: float) -> None:
         """Wait until the oldest flight is answered, so long at most."""

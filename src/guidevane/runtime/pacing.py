@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Limits:
     """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
 
-    While ``flights`` are under way, what is fetched gathers into the next one, up to a full fetch: each has a cost of
-    its own, whatever is in it, and would only wait behind the others. A worker that stops because of
-    ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks every few seconds hears it.
+    While ``flights`` are on their way through the stages, what is fetched gathers into the next one, up to a full
+    fetch: each has a cost of its own, whatever is in it, and would only wait behind the others. A worker that stops
+    because of ``dead_letters`` says why for ``linger_s`` before it ends: who asks every few seconds shall hear it.
     """
 
     fetch: Fetch = field(default_factory=Fetch)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from guidevane.telemetry.tracing import Tracer
 
 __all__ = ["Limits", "Worker"]
-# How long what has gathered waits for a flight to land before more is asked for.
+# How long what has gathered waits for a flight to come through before more is asked for.
 _LOOK_S = 0.01
 _log = logging.getLogger(__name__)
 
@@ -203,8 +203,7 @@ class Worker:
             generation = self._generation
             if gathered:
                 # Enough is under way: what comes meanwhile goes with the next flight.
-                await self.holding.first_landed(_LOOK_S)
-                self.holding.land()
+                await self.holding.said(_LOOK_S)
             gathered.add(await consumer.fetch(timeout_s=0 if gathered else self.limits.poll_s))
             if generation == self._generation:
                 await self._take_over(consumer, delivery)

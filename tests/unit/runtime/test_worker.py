@@ -374,6 +374,23 @@ async def test_given_enough_flights_under_way_then_what_comes_gathers_into_the_n
     await running
 
 
+async def test_given_flights_that_only_wait_to_be_acknowledged_then_the_next_leave_all_the_same():
+    log = MemoryLog(1)
+    stages = [upper("a", "p.events", "p.mid", first=True), upper("b", "p.mid", "p.out")]
+    # What is between fused stages gathers for so long that nothing of it is acknowledged while we look.
+    life = worker(log, stages, replace(FAST, flights=2, gather_s=600.0, drain_s=0.01))
+    stop = asyncio.Event()
+    running = asyncio.create_task(life.run(stop))
+    async with asyncio.timeout(20):
+        for n in range(6):
+            await log.append("p.events", 0, [Message(None, b"%d" % n)])
+            while len(log.records("p.out")) <= n:
+                await asyncio.sleep(0.001)
+    assert not log.records("p.mid")
+    stop.set()
+    await running
+
+
 async def test_draining_finishes_what_is_in_flight_and_commits_it():
     log = MemoryLog(1)
     await log.append("p.events", 0, [Message(None, b"e")] * 5)
