@@ -54,7 +54,25 @@ async def test_what_was_aborted_is_never_seen_nor_its_places(log: Log, topic: st
     reader = log.reader([topic])
     await reader.start()
     assert [r.value for r in await gather(reader, 1)] == [b"seen"]
-    assert reader.ends_seen()[Partition(topic, 0)] == (await log.ends(topic))[0] - 1, "a marker is no record"
+    end = (await log.ends(topic))[0]
+    assert reader.ends_seen()[Partition(topic, 0)] == end - 1, "a marker is no record"
+    assert reader.position(Partition(topic, 0)) == end, "but it is read over"
+    await reader.close()
+
+
+async def test_a_reader_comes_to_the_end_of_a_partition_that_holds_nothing_to_be_seen(
+    log: Log, topic: str, holder: Transactions
+):
+    await holder.begin()
+    await holder.send(topic, 1, [Message(None, b"never")])
+    await holder.abort()
+    reader = log.reader([topic])
+    await reader.start()
+    end = (await log.ends(topic))[1]
+    assert end > 0
+    async with asyncio.timeout(20):
+        while reader.position(Partition(topic, 1)) != end:
+            assert await reader.fetch(timeout_s=0.05) == {}
     await reader.close()
 
 

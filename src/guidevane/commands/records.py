@@ -9,6 +9,7 @@ import orjson
 
 from guidevane.codec import schema_id_of
 from guidevane.errors import Reject
+from guidevane.log import Partition
 from guidevane.runtime.deadletter import PREFIX, reasons
 
 if TYPE_CHECKING:
@@ -28,20 +29,21 @@ async def read_records(log: Log, topic: str, *, from_start: bool, until_end: boo
     compacted topic may be a gap).
     """
     ends = await log.ends(topic)
-    missing = {number for number, end in ends.items() if end > 0}
     reader = log.reader([topic], from_start=from_start)
     await reader.start()
     silent_s = 0.0
+
+    def there() -> bool:
+        return all((reader.position(Partition(topic, number)) or 0) >= end for number, end in ends.items())
+
     try:
-        while not until_end or (missing and silent_s < _SILENCE_S):
+        while not until_end or not (there() or silent_s >= _SILENCE_S):
             fetched = await reader.fetch(timeout_s=_POLL_S)
             silent_s = 0.0 if fetched else silent_s + _POLL_S
             for partition, records in fetched.items():
                 for record in records:
                     if not until_end or record.offset < ends[partition.number]:
                         yield record
-                if records and records[-1].offset + 1 >= ends[partition.number]:
-                    missing.discard(partition.number)
     finally:
         await reader.close()
 

@@ -120,6 +120,14 @@ class Consumer(Protocol):
         """Read on from ``offset``."""
         ...
 
+    def position(self, partition: Partition) -> int | None:
+        """Return from where the next fetch reads, ``None`` where that is not known yet.
+
+        That is behind what was handed out, and behind the marks of transactions that follow it: where it has come to
+        an end that :meth:`Log.ends` told, nothing before that end is still to come.
+        """
+        ...
+
     async def committed(self, partition: Partition) -> Committed | None:
         """Return the group's place, or ``None`` where it has none yet."""
         ...

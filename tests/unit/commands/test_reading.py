@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import orjson
@@ -53,6 +54,27 @@ async def test_given_a_limit_then_it_stops_there() -> None:
 
 async def test_given_an_empty_topic_then_until_the_end_is_at_once() -> None:
     assert await lines_of(MemoryLog(partitions=3), "t") == []
+
+
+async def test_given_a_topic_that_ends_in_a_transaction_then_its_end_is_found_while_others_go_on() -> None:
+    log = MemoryLog(partitions=2)
+    holder = await log.transactions("t-1", name="p")
+    await holder.begin()
+    await holder.send("t", 1, [Message(None, b"1")])
+    await holder.commit("g", {})
+    await log.append("t", 0, [Message(None, b"0")])
+
+    async def flow() -> None:
+        while True:
+            await log.append("t", 0, [Message(None, b"later")])
+            await asyncio.sleep(0)
+
+    flowing = asyncio.create_task(flow())
+    async with asyncio.timeout(20):
+        found = await lines_of(log, "t")
+    flowing.cancel()
+    assert {line["value"] for line in found} >= {0, 1}
+    assert len(found) < 1000
 
 
 async def test_given_a_dead_letter_then_its_reasons_stand_apart_from_its_own_headers() -> None:

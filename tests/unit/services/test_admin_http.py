@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import math
 from collections.abc import AsyncIterator
 from urllib.parse import quote
@@ -246,6 +247,26 @@ async def test_given_dead_letters_then_each_has_its_reason_and_the_beginning_of_
     assert one["value_bytes"] == 5000
     assert base64.b64decode(one["value_base64"]) == b"\x00" * 1024
     assert set(one["headers"]) == {"event_id", "x"}
+
+
+async def test_given_transactions_and_no_later_letter_then_the_room_is_ready_while_decisions_flow() -> None:
+    site = Site()
+    letters = await site.log.transactions("fraud-0", name="fraud")
+    await letters.begin()
+    record = Record(TOPICS.events, 0, 7, b"k", b"{")
+    dead = dead_letter(record, Reject("malformed", "why"), stage="ingest", group="fraud.ingest", now_us=NOW_US)
+    await letters.send(TOPICS.dlq, 0, [dead])
+    await letters.commit("fraud", {})
+
+    async def flow() -> None:
+        for number in itertools.count():
+            await site.put(TOPICS.decisions, "decision", decision(f"e{number}"))
+            await asyncio.sleep(0)
+
+    flowing = asyncio.create_task(flow())
+    async with site.open() as client:
+        assert len((await client.get("/v1/pipelines/fraud/dead-letters")).json()) == 1
+    flowing.cancel()
 
 
 async def test_given_records_that_nobody_can_read_then_they_are_counted_and_the_room_goes_on() -> None:

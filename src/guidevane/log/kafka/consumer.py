@@ -124,6 +124,13 @@ class KafkaConsumer(Consumer):
         """Read on from ``offset``."""
         self.client.seek(TopicPartition(*partition), offset)
 
+    def position(self, partition: Partition) -> int | None:
+        """Return from where the next fetch reads: no request is made."""
+        # aiokafka's own position() waits until there is one.
+        subscription = self.client._subscription.subscription  # noqa: SLF001
+        state = subscription and subscription.assignment.state_value(TopicPartition(*partition))
+        return state.position if state is not None and state.has_valid_position else None
+
     async def committed(self, partition: Partition) -> Committed | None:
         """Return the group's place, with its note."""
         # aiokafka's committed() drops the note that was stored beside the offset.
@@ -161,9 +168,8 @@ class KafkaConsumer(Consumer):
             if end is None:
                 continue
             # Behind the last record stands the marker that ends its transaction: nobody is behind for that.
-            state = self.client._subscription.subscription.assignment.state_value(tp)  # noqa: SLF001
-            read_to_end = state.has_valid_position and state.position >= end
-            seen[Partition(tp.topic, tp.partition)] = self._handed_out.get(tp, end) if read_to_end else end
+            partition = Partition(tp.topic, tp.partition)
+            seen[partition] = self._handed_out.get(tp, end) if (self.position(partition) or 0) >= end else end
         return seen
 
     async def close(self) -> None:

@@ -172,6 +172,10 @@ class MemoryConsumer(Consumer):
         """Read on from ``offset``."""
         self.positions[partition] = offset
 
+    def position(self, partition: Partition) -> int | None:
+        """Return from where the next fetch reads."""
+        return self.positions.get(partition)
+
     async def committed(self, partition: Partition) -> Committed | None:
         """Return the group's place."""
         return self.group.places.get(partition) if self.group else None

@@ -57,6 +57,7 @@ class AdminRoom:
         self._health = health
         self._tails = self._how_far_back(index_size)
         self._goals: dict[Partition, int] = {}
+        self._read_to: dict[Partition, int] = {}
         self._moved = asyncio.Condition()
         self._writing = asyncio.Lock()
 
@@ -76,7 +77,7 @@ class AdminRoom:
 
     def seen(self) -> Seen:
         """Tell whether all that was on the topics at the start has been read, and whether the log answers."""
-        behind = sum(max(end - self.state.read_to.get(at, 0), 0) for at, end in self._goals.items())
+        behind = sum(max(end - self._read_to.get(at, 0), 0) for at, end in self._goals.items())
         reasons = [] if self.caught_up else [f"{behind} records of the topics are still to be read"]
         reasons += [self.trouble] if self.trouble else []
         return Seen(
@@ -164,7 +165,7 @@ class AdminRoom:
                 starts[partition] = 0 if tail is None else max(end - -(-tail // len(ends)), 0)
         await reader.start()
         for partition, start in starts.items():
-            self.state.read_to[partition] = start
+            self._read_to[partition] = start
             reader.seek(partition, start)
 
     async def _follow(self, reader: Consumer) -> None:
@@ -180,8 +181,10 @@ class AdminRoom:
         for records in fetched.values():
             for record in records:
                 self.state.follow(record)
+        # Not the last record's offset: a topic may end in the mark of a transaction, and no record ever follow.
+        self._read_to |= {at: to for at in self._read_to if (to := reader.position(at)) is not None}
         # A compacted topic may end in a gap: that nothing more comes also means that all was read.
-        if not fetched or all(self.state.read_to[at] >= end for at, end in self._goals.items()):
+        if not fetched or all(self._read_to[at] >= end for at, end in self._goals.items()):
             self.caught_up = True
         async with self._moved:
             self._moved.notify_all()
@@ -192,7 +195,7 @@ class AdminRoom:
 
     async def _read_until(self, partition: Partition, end: int) -> None:
         async with self._moved:
-            await self._moved.wait_for(lambda: self.state.read_to.get(partition, 0) >= end)
+            await self._moved.wait_for(lambda: self._read_to.get(partition, 0) >= end)
 
     def _how_far_back(self, index_size: int) -> dict[str, int]:
         tails = {TELEMETRY: REMEMBERED, AUDIT: _AUDIT_ROWS}

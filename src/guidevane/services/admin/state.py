@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from guidevane.control.audit import Chain
 from guidevane.errors import Reject
 from guidevane.events import derived_id
-from guidevane.log import Partition
 from guidevane.runtime.deadletter import PREFIX, reasons
 from guidevane.services.admin.figures import WINDOW_S, Figures
 from guidevane.services.admin.index import DecisionIndex
@@ -163,7 +162,6 @@ class State:
         self.broken_at: Place | None = None
         self.audit: deque[AuditRow] = deque(maxlen=REMEMBERED)
         self.undecodable: Counter[str] = Counter()
-        self.read_to: dict[Partition, int] = {}
         self._codec = codec
         self._routes = {TELEMETRY: self._on_telemetry, CONTROL: self._on_control, AUDIT: self._on_audit}
         for watch in self.watches.values():
@@ -185,7 +183,6 @@ class State:
             self._routes[record.topic](record)
         except Reject:
             self.undecodable[record.topic] += 1
-        self.read_to[Partition(record.topic, record.partition)] = record.offset + 1
 
     def _on_telemetry(self, record: Record) -> None:
         telemetry = cast("Telemetry", self._codec.decode("telemetry", record.value, record.headers))
