@@ -40,8 +40,8 @@ class Memory:
     ``events`` and ``misses`` are slowly forgotten: the budget. ``recent``: (ended, missed) of the last 120
     observations that brought no more than was planned for, from which the slow integral moves
     ``margin``. ``dispersion``: the one planned for; ``bursts``: the usual one. ``choice``: the hardware, and what
-    was regretted of it. ``highest_per_s``: the most that came over ten seconds. ``reserves``: by stage, the rate to be
-    ready for whatever comes (``reserve``).
+    was regretted of it. ``opening_per_s``: what was expected at the beginning; ``highest_per_s``: the most that came
+    over ten seconds; ``reserves``: by stage, the rate to be ready for whatever comes (``reserve``).
     """
 
     traffic: Traffic = field(default_factory=Traffic)
@@ -57,6 +57,7 @@ class Memory:
     corrections: tuple[Correction, ...] = ()
     dispersion: float = 2.0
     bursts: float = 2.0
+    opening_per_s: float = 0.0
     highest_per_s: float = 0.0
     reserves: tuple[float, ...] = ()
     choice: Choice | None = None

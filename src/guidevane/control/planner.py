@@ -15,23 +15,26 @@ algorithm 1), and a dive from the lower bound that adds what saves most misses p
 from __future__ import annotations
 
 import heapq
+import math
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from guidevane.control.greedy import greedy
-from guidevane.control.trial import hourly_usd, ideal, replica_counts
+from guidevane.control.plant import Setting
+from guidevane.control.trial import hourly_usd, replica_counts
 from guidevane.control.walk import Walk
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from guidevane.control.plant import Setting
     from guidevane.control.trial import Trial
 
 _NODE_RUNS = 400
-_DIVES, _DIVE_RUNS = 3, 60
+_DIVES, _DIVE_RUNS, _LOOKED_AT = 3, 60, 100
+_AMPLE = 6
+"""Replicas for each that is busy on average, of whom one is nearly always free."""
 _MOST_VECTORS = 4096
 
 
@@ -164,8 +167,8 @@ class _Search:
         found = [greedy(self.trial, self.only)] if self.with_greedy else []
         best = min((hourly_usd(self.graph, each) for each in found if each), default=float("inf"))
         # Hardware that is too slow together, however many replicas, is no place to dive from.
-        able = (each for each in vectors if self._able(each[1]))
-        for usd, vector, least in islice(able, _DIVES):
+        able = list(islice((each for each in vectors[:_LOOKED_AT] if self._able(each[1])), _DIVES))
+        for usd, vector, least in able or vectors[:_DIVES]:
             if usd < best:
                 dived = self._dive(vector, least, best)
                 found.append(dived)
@@ -174,8 +177,12 @@ class _Search:
         return min(known, key=lambda each: hourly_usd(self.graph, each), default=None)
 
     def _able(self, vector: tuple[str, ...]) -> bool:
-        """Tell whether the objective is kept on this hardware where nobody ever waits."""
-        return self.trial.fits([ideal(stage, name) for stage, name in zip(self.graph.stages, vector, strict=True)])
+        """Tell whether the objective is kept on this hardware where hardly anybody waits."""
+        ample = []
+        for stage, name, visits in zip(self.graph.stages, vector, self.graph.visits, strict=True):
+            busy = self.trial.rate_per_s * visits * stage.on(name).profile.mean_s(1)
+            ample.append(Setting(name, stage.partitions or math.ceil(_AMPLE * (busy + 1)), 1))
+        return self.trial.fits(ample)
 
     def _dive(self, vector: tuple[str, ...], replicas: tuple[int, ...], most_usd: float) -> tuple[Setting, ...] | None:
         """Add replicas where that saves most misses per dollar, until it is feasible; None where it gets too dear.

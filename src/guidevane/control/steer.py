@@ -51,7 +51,8 @@ class Steering:
         """Return what to deploy before anything was observed: a plan for the rate that is expected."""
         expected = seen.expected_per_s or 1.0
         corrections = tuple(Correction() for _ in self.graph.stages)
-        memory = Memory(corrections=corrections, began_s=seen.time_s, margin_at_s=seen.time_s)
+        opening = seen.expected_per_s or 0.0
+        memory = Memory(corrections=corrections, began_s=seen.time_s, margin_at_s=seen.time_s, opening_per_s=opening)
         ready_for = expected * memory.headroom.factor
         memory = replace(memory, ready_for=ready_for, choice=self._plans.opening(memory, expected))
         memory = replace(memory, reserves=self._reserves(seen, memory))
@@ -103,13 +104,13 @@ class Steering:
 
     def _reserves(self, seen: Observation, memory: Memory) -> tuple[float, ...]:
         """Return, by stage, the rate to be ready for whatever comes: a stage that starts quickly needs less of it."""
-        opening, passed_s = seen.expected_per_s or 0.0, seen.time_s - memory.began_s
+        passed_s = seen.time_s - memory.began_s
         outlook, kinds = self._plans.outlook(memory), memory.choice.kinds if memory.choice else ()
         found: dict[float, float] = {}
         for stage, kind in zip(self.graph.stages, kinds, strict=True):
             startup_s = stage.on(kind).startup_s
             if startup_s not in found:
-                feared = self.fear.feared_per_s(opening, memory.highest_per_s, passed_s, startup_s)
+                feared = self.fear.feared_per_s(memory.opening_per_s, memory.highest_per_s, passed_s, startup_s)
                 found[startup_s] = reserve(
                     outlook, feared, self.fear, passed_s=passed_s, startup_s=startup_s,
                     budget=memory.left(self.epsilon, 0.0), epsilon=self.epsilon,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from guidevane.control.arrivals import most_misses
 from guidevane.control.greedy import greedy
-from guidevane.control.planner import Infeasible, plan
+from guidevane.control.planner import Infeasible, plan, quick_plan
 from guidevane.control.plant import Setting
 from guidevane.control.reading import read_graph
 from guidevane.control.table import STEP, Table
@@ -97,6 +97,23 @@ def test_the_plan_is_never_dearer_than_the_greedy_one():
         assert bound is not None
         assert found.usd_per_hour <= hourly_usd(graph, bound)
         assert Trial(graph, 0.15, 0.01, arrivals).feasible(found.settings)
+
+
+def test_hardware_that_is_too_slow_together_is_not_given_replica_after_replica():
+    kinds = {
+        "slow": {"latency_ms": {"1": 60, "4": 150}, "price_usd_per_hour": 0.1},
+        "quick": {"latency_ms": {"1": 15, "4": 40}, "price_usd_per_hour": 0.9},
+    }
+    names = ("a", "b", "c")
+    graph = read_graph(
+        {"stages": {name: {"hardware": kinds} for name in names}, "edges": [["a", "b"], ["b", "c"]], "hop_ms": 0}
+    )
+    trial = Trial(graph, 0.14, 0.01, Demand(30.0, events=2000).traces())
+
+    found = quick_plan(trial)
+
+    assert trial.feasible(found)
+    assert trial.runs < 1500
 
 
 def test_consumers_of_a_topic_are_as_many_as_divide_its_partitions():
