@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BYTE = 0x80
 # Nine groups of seven bits hold 63: what is longer, fastavro may read.
 _GROUPS = 9
+# The bits that say that more follows, in eight bytes.
+_HIGH = 0x8080808080808080
 # What one byte says: zigzag.
 _SHORT = tuple((n >> 1) ^ -(n & 1) for n in range(_BYTE))
 # The same for 0 to 63, as bytes; what is below zero or takes more bytes is no ASCII then.
@@ -69,6 +71,13 @@ def more(data: bytes, at: int, first: int) -> tuple[int, int]:
         # Two bytes: the most of what is more than one.
         number = first & 0x7F | second << 7
         return (number >> 1) ^ -(number & 1), at + 1
+    number = int.from_bytes(data[at - 1 : at + 7], "little")
+    if number & _HIGH == _HIGH >> 8:
+        # Eight bytes, as a time of our days in microseconds takes: the groups are pushed together, two by two.
+        number = number & 0x007F007F007F007F | number >> 1 & 0x3F803F803F803F80
+        number = number & 0x00003FFF00003FFF | number >> 2 & 0x0FFFC0000FFFC000
+        number = number & 0x0FFFFFFF | number >> 4 & 0xFFFFFFF0000000
+        return (number >> 1) ^ -(number & 1), at + 7
     number, shift = first & 0x7F, 7
     for _ in range(_GROUPS - 1):
         byte = data[at]

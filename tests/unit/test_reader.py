@@ -77,6 +77,13 @@ def test_what_ends_early_or_goes_on_is_left_to_fastavro(cut):
             reader(schema)(wrong, 0)
 
 
+@given(st.integers(-(2**62), 2**62 - 1), st.binary(max_size=9))
+def test_a_number_of_any_length_is_read_as_it_was_written_whatever_follows(number, behind):
+    data = by_fastavro(parse_schema("long"), number)
+    if len(data) > 1:
+        assert more(data + behind, 1, data[0]) == (number, len(data))
+
+
 def test_a_number_of_more_than_nine_bytes_is_left_to_fastavro():
     with pytest.raises(GIVEN_UP):
         more(b"\xff" * 9 + b"\x01", 1, 0xFF)
