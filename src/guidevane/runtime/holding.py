@@ -99,17 +99,22 @@ class Holding:
                 self._flying[0][0].before = None
 
     @property
-    def under_way(self) -> int:
-        """How many flights have not said all that they say; what they said may still be on its way to the log."""
-        return sum(not flight.passed[-1].is_set() for flight, _ in self._flying)
+    def queueing(self) -> int:
+        """How many flights are in the first stage or wait for it; none, where it takes any number side by side.
 
-    async def said(self, within_s: float) -> None:
-        """Wait until the first of those has said all, so long at most."""
-        first = next((flight for flight, _ in self._flying if not flight.passed[-1].is_set()), None)
+        Whoever is behind it waits for others (members, acknowledgements), and holds up nobody here.
+        """
+        if self.route.stages[0].concurrency > 1:
+            return 0
+        return sum(not flight.passed[0].is_set() for flight, _ in self._flying)
+
+    async def first_passed(self, within_s: float) -> None:
+        """Wait until the first of those is through, so long at most."""
+        first = next((flight for flight, _ in self._flying if not flight.passed[0].is_set()), None)
         if first is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    await first.passed[-1].wait()
+                    await first.passed[0].wait()
 
     async def first_landed(self, within_s: float) -> None:
         """Wait until the oldest flight is answered, so long at most."""

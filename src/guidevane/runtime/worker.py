@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from guidevane.telemetry.tracing import Tracer
 
 __all__ = ["Limits", "Worker"]
-# How long what has gathered waits for a flight to come through before more is asked for.
+# How long what has gathered waits for a flight to pass before more is asked for.
 _LOOK_S = 0.01
 _log = logging.getLogger(__name__)
 
@@ -202,14 +202,14 @@ class Worker:
                 continue
             generation = self._generation
             if gathered:
-                # Enough is under way: what comes meanwhile goes with the next flight.
-                await self.holding.said(_LOOK_S)
+                # Enough wait for the first stage: what comes meanwhile goes with the next flight.
+                await self.holding.first_passed(_LOOK_S)
             gathered.add(await consumer.fetch(timeout_s=0 if gathered else self.limits.poll_s))
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
             if generation != self._generation:
                 await self._rewind(consumer, gathered.taken())
-            elif self.holding.under_way < self.limits.flights or gathered.records >= self.fetch_settings.max_records:
+            elif self.holding.queueing < self.limits.flights or gathered.records >= self.fetch_settings.max_records:
                 self.holding.launch(gathered.taken(), delivery)
 
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:

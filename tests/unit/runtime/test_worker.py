@@ -346,7 +346,7 @@ async def test_in_flight_is_bounded_and_flows_on():
     assert committed(log) == 200
 
 
-async def test_given_enough_flights_under_way_then_what_comes_gathers_into_the_next():
+async def test_given_enough_flights_that_wait_for_the_first_stage_then_what_comes_gathers_into_the_next():
     log = MemoryLog(1)
     go, sizes = asyncio.Event(), []
 
@@ -355,21 +355,44 @@ async def test_given_enough_flights_under_way_then_what_comes_gathers_into_the_n
         await go.wait()
         return [Message(r.key, r.value) for r in records]
 
-    stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True, concurrency=100)
+    stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True)
     life = worker(log, [stage], replace(FAST, flights=2, fetch=Fetch(max_records=50)))
     stop = asyncio.Event()
     running = asyncio.create_task(life.run(stop))
     async with asyncio.timeout(20):
         for n in range(12):
             await log.append("p.events", 0, [Message(None, b"%d" % n)])
-            while len(sizes) < min(n + 1, 2) or life.holding.gathered.records < n - 1:
+            while life.holding.queueing < min(n + 1, 2) or life.holding.gathered.records < n - 1:
                 await asyncio.sleep(0.001)
-        assert sizes == [1, 1]
+        assert sizes == [1]
         go.set()
         while committed(log) < 12:
             await asyncio.sleep(0.001)
     assert sizes == [1, 1, 10]
     assert [r.value for r in log.records("p.out")] == [b"%d" % n for n in range(12)]
+    stop.set()
+    await running
+
+
+async def test_given_a_stage_that_takes_any_number_side_by_side_then_nothing_gathers_before_it():
+    log = MemoryLog(1)
+    go, asked = asyncio.Event(), []
+
+    async def handle(records):
+        asked.extend(records)
+        await go.wait()
+        return [Message(r.key, r.value) for r in records]
+
+    stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True, concurrency=100)
+    life = worker(log, [stage], replace(FAST, flights=2))
+    stop = asyncio.Event()
+    running = asyncio.create_task(life.run(stop))
+    async with asyncio.timeout(20):
+        for n in range(12):
+            await log.append("p.events", 0, [Message(None, b"%d" % n)])
+            while len(asked) <= n:
+                await asyncio.sleep(0.001)
+    go.set()
     stop.set()
     await running
 
