@@ -39,7 +39,7 @@ def rows(count, seed=0):
     differs=st.sets(st.sampled_from([4, 16, 32, 64])),
 )
 def test_given_any_batches_then_every_answer_has_the_bytes_of_tiles(counts, differs):
-    growing = Growing(Summing(differs), TILE, sure=128)
+    growing = Growing(Summing(differs), TILE, sure=128, every=1)
     for seed, count in enumerate(counts):
         batch = rows(count, seed)
         assert growing.predict(batch).tobytes() == Tiled(Summing(differs), TILE).predict(batch).tobytes()
@@ -49,7 +49,7 @@ def test_given_any_batches_then_every_answer_has_the_bytes_of_tiles(counts, diff
 @pytest.mark.parametrize(("batch", "shape"), [(3, 4), (16, 16), (30, 32), (64, 64), (100, 64)])
 def test_given_a_size_that_gives_the_same_bytes_when_it_was_seen_often_enough_then_it_is_used(batch, shape):
     model = Summing()
-    growing = Growing(model, TILE, sure=256)
+    growing = Growing(model, TILE, sure=256, every=1)
     for seed in range(100):
         growing.predict(rows(batch, seed))
     model.shapes.clear()
@@ -60,14 +60,22 @@ def test_given_a_size_that_gives_the_same_bytes_when_it_was_seen_often_enough_th
 
 @pytest.mark.parametrize("place", range(16))
 def test_given_a_size_that_differs_at_one_place_only_then_it_is_not_used(place):
-    growing = Growing(Summing({16}, lambda at: at == place), TILE, sure=256)
+    growing = Growing(Summing({16}, lambda at: at == place), TILE, sure=256, every=1)
     for seed in range(100):
         growing.predict(rows(16, seed))
     assert 16 not in growing.sizes
 
 
+def test_given_sizes_that_are_not_sure_yet_then_one_call_in_four_is_made_twice():
+    model = Summing()
+    growing = Growing(model, TILE, sure=10_000)
+    for seed in range(8):
+        growing.predict(rows(3, seed))
+    assert model.shapes == ([TILE] * 4 + [TILE // 2]) * 2
+
+
 def test_given_rows_that_are_all_alike_then_nothing_is_learned_from_them():
-    growing = Growing(Summing(), TILE, sure=16)
+    growing = Growing(Summing(), TILE, sure=16, every=1)
     for _ in range(100):
         growing.predict(np.zeros((16, 3), dtype=np.float32))
     assert growing.sizes == ()
@@ -80,7 +88,7 @@ def test_given_a_model_that_takes_one_shape_only_then_it_is_asked_with_that():
                 raise RuntimeError("compiled for another shape")
             return super().predict(matrix)
 
-    growing = Growing(Fixed(), TILE, sure=16)
+    growing = Growing(Fixed(), TILE, sure=16, every=1)
     for count in (3, 16, 100):
         assert len(growing.predict(rows(count))) == count
     assert growing.sizes == ()

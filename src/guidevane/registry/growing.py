@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from guidevane.registry.predictor import Predictor
 
-SURE = 8192
+SURE = 4096
 """So many scores must have been the same, to the byte, before a size is used. Kernels differ by shape, not by luck:
 where two did, one row in ten had other bytes."""
+EVERY = 4
+"""One call in so many is also tried with the other size: nobody shall wait for an answer twice as long meanwhile."""
 
 
 class Growing:
@@ -32,11 +34,13 @@ class Growing:
     the tiles answer. One other byte, and the size is never used again. So an answer is always what tiles give.
     """
 
-    def __init__(self, predictor: Predictor, tile: int = 64, *, sure: int = SURE) -> None:
+    def __init__(self, predictor: Predictor, tile: int = 64, *, sure: int = SURE, every: int = EVERY) -> None:
         self.tile = tile
         self._predictor = predictor
         self._tiled = Tiled(predictor, tile)
         self._sure = sure
+        self._every = every
+        self._calls = 0
         halves = [] if tile % 2 else [tile // 2]
         # How many scores of each size were the same so far; one that was not is no longer here.
         self._alike = dict.fromkeys([*halves, *(tile * n for n in (2, 4, 8))], 0)
@@ -69,7 +73,9 @@ class Growing:
     def _called(self, matrix: NDArray[np.float32], size: int) -> NDArray[np.float64]:
         if self._alike[size] < self._sure:
             scores = self._tiled.predict(matrix)
-            self._try(size, matrix, scores)
+            self._calls += 1
+            if self._calls % self._every == 0:
+                self._try(size, matrix, scores)
             return scores
         part = matrix
         if len(matrix) < size:
