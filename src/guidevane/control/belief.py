@@ -31,6 +31,7 @@ class Tuning:
     drain_s: float = 4.0
     margin_every_s: float = 30.0
     learn_every_s: float = 10.0
+    high_memory_s: float = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Memory:
     observations that brought no more than was planned for, from which the slow integral moves
     ``margin``. ``dispersion``: the one planned for; ``bursts``: the usual one. ``choice``: the hardware, and what
     was regretted of it. ``opening_per_s``: what was expected at the beginning; ``highest_per_s``: the most that came
-    over ten seconds; ``reserves``: by stage, the rate to be ready for whatever comes (``reserve``).
+    over ten seconds, slowly forgotten; ``reserves``: by stage, the rate to be ready for whatever comes (``reserve``).
     """
 
     traffic: Traffic = field(default_factory=Traffic)
@@ -105,7 +106,9 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
         traffic=traffic,
         events=memory.events * forget + seen.ended,
         misses=memory.misses * forget + seen.missed,
-        highest_per_s=max(memory.highest_per_s, traffic.demand_per_s(_LASTING_S)),
+        highest_per_s=max(
+            memory.highest_per_s * math.exp(-seen.interval_s / tuning.high_memory_s), traffic.demand_per_s(_LASTING_S)
+        ),
         recent=recent,
         corrections=corrections,
         dispersion=dispersion,
