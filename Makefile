@@ -25,13 +25,15 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with everything, hashes checked
 
+# The lock is whole: nothing is resolved (--no-deps), and nothing overridden (--no-config: an override of pyproject.toml would
+# put the newest release in the place of the locked one, whose hash is not here).
 # UV_TORCH_BACKEND=cpu fetches a torch without CUDA (a fifth of the size) from torch's own index; its
 # hashes are others, so the lock's are not asked for then.
 $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Guidevane needs Python 3.11 or newer: make PYTHON=python3.12 setup")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	$(BIN)/uv pip install --python $(BIN)/python $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--require-hashes) -r requirements/dev.txt
+	$(BIN)/uv pip install --no-config --no-deps --python $(BIN)/python $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--require-hashes) -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -63,14 +65,15 @@ lock: ## resolve requirements/ again, within the ranges of pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 		--extra local --extra train --group dev pyproject.toml -o requirements/dev.txt
 	for peer in $(PEERS); do $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
-		--no-emit-index-url requirements/peers/$$peer.in -o requirements/peers/$$peer.txt; done
+		--no-config --no-emit-index-url requirements/peers/$$peer.in -o requirements/peers/$$peer.txt; done
 
 peers: $(PEERS:%=.guidevane/peers/%/.made) ## environments for those that bench-stream compares with, one each
 
 # The models' libraries are the project's own, found after the peer's: everybody computes with the same torch.
+# --no-config: what pyproject.toml overrides for ourselves, uv would override in a peer's lock, too.
 .guidevane/peers/%/.made: requirements/peers/%.txt | $(STAMP)
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(@D)
-	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --require-hashes -r $<
+	$(BIN)/uv pip install --no-config --quiet --python $(@D)/bin/python --require-hashes -r $<
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/models.pth"
 	touch $@
