@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from guidevane.runtime.flight import Flight
@@ -23,28 +22,6 @@ if TYPE_CHECKING:
     from guidevane.runtime.takeover import Ownership
 
 
-class Gathered:
-    """Records that were fetched and wait for their flight, by partition and in order."""
-
-    def __init__(self) -> None:
-        self.records = 0
-        self._by_partition: dict[Partition, list[Record]] = {}
-
-    def __bool__(self) -> bool:
-        return self.records > 0
-
-    def add(self, found: Mapping[Partition, Sequence[Record]]) -> None:
-        """Put what a fetch brought behind what is here."""
-        for partition, batch in found.items():
-            self._by_partition.setdefault(partition, []).extend(batch)
-            self.records += len(batch)
-
-    def taken(self) -> Mapping[Partition, Sequence[Record]]:
-        """Hand over all of it."""
-        taken, self._by_partition, self.records = self._by_partition, {}, 0
-        return taken
-
-
 class Holding:
     """Flights leave in the order of their records and land in that order, so that places are contiguous prefixes."""
 
@@ -52,7 +29,6 @@ class Holding:
         self.route = route
         self.pacing = pacing
         self.owned: dict[Partition, Ownership] = {}
-        self.gathered = Gathered()
         self._flying: deque[tuple[Flight, asyncio.Task[None]]] = deque()
         self._dirty: set[Partition] = set()
         self._unwritten: dict[int, dict[tuple[int, str], object]] = {}
@@ -98,24 +74,6 @@ class Holding:
             if self._flying:
                 self._flying[0][0].before = None
 
-    @property
-    def queueing(self) -> int:
-        """How many flights are in the first stage or wait for it; none, where it takes any number side by side.
-
-        Whoever is behind it waits for others (members, acknowledgements), and holds up nobody here.
-        """
-        if self.route.stages[0].concurrency > 1:
-            return 0
-        return sum(not flight.passed[0].is_set() for flight, _ in self._flying)
-
-    async def first_passed(self, within_s: float) -> None:
-        """Wait until the first of those is through, so long at most."""
-        first = next((flight for flight, _ in self._flying if not flight.passed[0].is_set()), None)
-        if first is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await first.passed[0].wait()
-
     async def first_landed(self, within_s: float) -> None:
         """Wait until the oldest flight is answered, so long at most."""
         if self._flying:
@@ -155,7 +113,6 @@ class Holding:
             await asyncio.wait(tasks)
             for task in tasks:
                 _ = task.cancelled() or task.exception()
-        self.gathered.taken()
         self.owned.clear()
         self._dirty.clear()
         self._unwritten.clear()

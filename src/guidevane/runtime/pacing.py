@@ -19,15 +19,13 @@ if TYPE_CHECKING:
 class Limits:
     """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
 
-    While ``flights`` are in the first stage or wait for it, what is fetched gathers into the next one, up to a full
-    fetch: each has a cost of its own, whatever is in it, and would only wait behind the others. A worker that stops
-    because of ``dead_letters`` says why for ``linger_s`` before it ends: who asks every few seconds shall hear it.
+    A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
+    every few seconds hears it.
     """
 
     fetch: Fetch = field(default_factory=Fetch)
     max_records: int = 8192
     max_bytes: int = 64 << 20
-    flights: int = 2
     commit_every_s: float = 0.5
     transact_every_s: float = 0.1
     gather_s: float = 0.5

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from guidevane.telemetry.tracing import Tracer
 
 __all__ = ["Limits", "Worker"]
-# How long what has gathered waits for a flight to pass before more is asked for.
-_LOOK_S = 0.01
 _log = logging.getLogger(__name__)
 
 
@@ -172,7 +170,6 @@ class Worker:
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()
         paused: list[Partition] = []
-        gathered = self.holding.gathered
         while not stop.is_set():
             self.health.tick()
             self.fence.check()
@@ -201,16 +198,13 @@ class Worker:
                 await _first_of(self._joined.wait(), self.limits.poll_s)
                 continue
             generation = self._generation
-            if gathered:
-                # Enough wait for the first stage: what comes meanwhile goes with the next flight.
-                await self.holding.first_passed(_LOOK_S)
-            gathered.add(await consumer.fetch(timeout_s=0 if gathered else self.limits.poll_s))
+            found = await consumer.fetch(timeout_s=self.limits.poll_s)
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
-            if generation != self._generation:
-                await self._rewind(consumer, gathered.taken())
-            elif self.holding.queueing < self.limits.flights or gathered.records >= self.fetch_settings.max_records:
-                self.holding.launch(gathered.taken(), delivery)
+            if generation == self._generation:
+                self.holding.launch(found, delivery)
+            else:
+                await self._rewind(consumer, found)
 
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.

@@ -346,35 +346,7 @@ async def test_in_flight_is_bounded_and_flows_on():
     assert committed(log) == 200
 
 
-async def test_given_enough_flights_that_wait_for_the_first_stage_then_what_comes_gathers_into_the_next():
-    log = MemoryLog(1)
-    go, sizes = asyncio.Event(), []
-
-    async def handle(records):
-        sizes.append(len(records))
-        await go.wait()
-        return [Message(r.key, r.value) for r in records]
-
-    stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True)
-    life = worker(log, [stage], replace(FAST, flights=2, fetch=Fetch(max_records=50)))
-    stop = asyncio.Event()
-    running = asyncio.create_task(life.run(stop))
-    async with asyncio.timeout(20):
-        for n in range(12):
-            await log.append("p.events", 0, [Message(None, b"%d" % n)])
-            while life.holding.queueing < min(n + 1, 2) or life.holding.gathered.records < n - 1:
-                await asyncio.sleep(0.001)
-        assert sizes == [1]
-        go.set()
-        while committed(log) < 12:
-            await asyncio.sleep(0.001)
-    assert sizes == [1, 1, 10]
-    assert [r.value for r in log.records("p.out")] == [b"%d" % n for n in range(12)]
-    stop.set()
-    await running
-
-
-async def test_given_a_stage_that_takes_any_number_side_by_side_then_nothing_gathers_before_it():
+async def test_given_a_stage_that_takes_any_number_side_by_side_then_nobody_waits_before_it():
     log = MemoryLog(1)
     go, asked = asyncio.Event(), []
 
@@ -384,7 +356,7 @@ async def test_given_a_stage_that_takes_any_number_side_by_side_then_nothing_gat
         return [Message(r.key, r.value) for r in records]
 
     stage = Stage(name="echo", input="p.events", output="p.out", handle=handle, first=True, concurrency=100)
-    life = worker(log, [stage], replace(FAST, flights=2))
+    life = worker(log, [stage], FAST)
     stop = asyncio.Event()
     running = asyncio.create_task(life.run(stop))
     async with asyncio.timeout(20):
@@ -401,7 +373,7 @@ async def test_given_flights_that_only_wait_to_be_acknowledged_then_the_next_lea
     log = MemoryLog(1)
     stages = [upper("a", "p.events", "p.mid", first=True), upper("b", "p.mid", "p.out")]
     # What is between fused stages gathers for so long that nothing of it is acknowledged while we look.
-    life = worker(log, stages, replace(FAST, flights=2, gather_s=600.0, drain_s=0.01))
+    life = worker(log, stages, replace(FAST, gather_s=600.0, drain_s=0.01))
     stop = asyncio.Event()
     running = asyncio.create_task(life.run(stop))
     async with asyncio.timeout(20):
