@@ -90,7 +90,7 @@ bench-telemetry: $(STAMP) ## what share of the hot path telemetry takes, in one 
 bench-overload: $(STAMP) ## half again what emulated members on Ray can do: answered in time, by slack and as it comes; two minutes
 	$(BIN)/python -m loadtests.overload
 
-bench-live: $(STAMP) ## the controller on real Kafka and Ray, against Ray's autoscaler and a static peak: 90 min (BENCH="--seconds 60 --workloads step")
+bench-live: $(STAMP) ## the controller on real Kafka and Ray, against Ray's autoscaler and a static peak: 105 min, goes on where it stopped (BENCH="--trials 1")
 	$(BIN)/python -m loadtests.live $(BENCH)
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")

@@ -1,12 +1,14 @@
-"""Deploy the emulated members: ``external`` for whoever scales from outside, ``ray`` with Serve's own autoscaler.
+"""Deploy the emulated members: ``external`` for whoever scales from outside, ``ray`` as Serve does it by itself.
 
-What the room deployed is replaced by replicas that wait instead of computing, one batch at a time, and answer
-Serve's router meanwhile; the room asks them as it asks any others.
+What the room deployed is replaced by replicas that wait instead of computing, one batch at a time, and answer Serve's
+router meanwhile; the room asks them as it asks any others. Under ``ray`` each event is a request of its own, and
+replicas put batches together (``@serve.batch``), as Serve's users have it: its autoscaler counts requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence  # noqa: TC003 - Serve looks at the types of a replica's methods
@@ -16,13 +18,14 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from guidevane.services.inference.deployment import connect
+from guidevane.services.inference.deployment import ROUTING, connect
 from guidevane.services.inference.replica import MemberSpec, Said, identity_of, specs
-from loadtests.live.emulated import CPUS, LATENCY_S, pipeline
+from loadtests.live.emulated import CPUS, LATENCY_S, MOST, pipeline
 
-_MOST = 12
 _ONGOING = 5
 """Serve's default for ``max_ongoing_requests``."""
+_BATCH, _BATCH_WAIT_S = 10, 0.01
+"""``@serve.batch``'s defaults."""
 
 
 class EmulatedReplica:
@@ -35,13 +38,17 @@ class EmulatedReplica:
 
     async def predict(self, matrix: Any, names: Sequence[str]) -> list[Said]:
         """Return one half for each row, after the time of the batch."""
+        return await self.computed([len(matrix)], names)
+
+    async def computed(self, rows: Sequence[int], names: Sequence[str]) -> list[Said]:
+        """Take the time of one batch of all rows; return what is said of the first ``rows`` of it."""
         said = []
         async with self.turn:
             for name in names:
                 fixed_s, per_row_s = LATENCY_S[name]
-                takes_s = fixed_s + per_row_s * len(matrix)
+                takes_s = fixed_s + per_row_s * sum(rows)
                 await asyncio.sleep(takes_s)
-                said.append(Said(np.full(len(matrix), 0.5), "emulated", takes_s))
+                said.append(Said(np.full(rows[0], 0.5), "emulated", takes_s))
         return said
 
     async def describe(self) -> dict[str, Any]:
@@ -49,26 +56,49 @@ class EmulatedReplica:
         return {"identity": identity_of(self.specs), "pid": os.getpid(), "versions": {}, "devices": {}}
 
 
-def main(how: str) -> None:
-    """Deploy; return once it runs."""
+class BatchingReplica(EmulatedReplica):
+    """The same, with batches of requests that came beside each other."""
+
+    async def predict(self, matrix: Any, names: Sequence[str]) -> list[Said]:
+        """Return one half for each row, after the time of the batch that it got into."""
+        said: list[Said] = await self.together((len(matrix), tuple(names)))
+        return said
+
+    @serve.batch(max_batch_size=_BATCH, batch_wait_timeout_s=_BATCH_WAIT_S)
+    async def together(self, requests: list[tuple[int, tuple[str, ...]]]) -> list[list[Said]]:
+        """Answer a batch."""
+        said = await self.computed([rows for rows, _ in requests], requests[0][1])
+        return [[each._replace(scores=np.full(rows, 0.5)) for each in said] for rows, _ in requests]
+
+
+def main(how: str, replicas: Mapping[str, int]) -> None:
+    """Deploy, so many replicas to begin with; return once they run."""
     connect()
     serve.start(proxy_location="Disabled")
+    # What ran before would hand its number of replicas on.
+    serve.delete(pipeline.name)
     root, *rest = specs(pipeline).items()
-    others = tuple(_bound(how, *each) for each in rest)
+    others = tuple(_bound(how, *each, replicas) for each in rest)
     external = {"external_scaler_enabled": True} if how == "external" else {}
-    serve.run(_bound(how, *root, others), name=pipeline.name, route_prefix=None, **external)
+    serve.run(_bound(how, *root, replicas, others), name=pipeline.name, route_prefix=None, **external)
 
 
-def _bound(how: str, name: str, together: Sequence[MemberSpec], others: tuple[Any, ...] = ()) -> Any:
-    replicas: dict[str, Any] = {"num_replicas": 1, "max_ongoing_requests": 4}
+def _bound(
+    how: str, name: str, together: Sequence[MemberSpec], replicas: Mapping[str, int], others: tuple[Any, ...] = ()
+) -> Any:
+    scaled: dict[str, Any] = {
+        "num_replicas": replicas[name],
+        "max_ongoing_requests": 64,
+        "request_router_config": ROUTING,
+    }
     if how == "ray":
-        scaling = {"min_replicas": 1, "max_replicas": _MOST}
-        replicas = {"autoscaling_config": scaling, "max_ongoing_requests": _ONGOING}
-    deployment = serve.deployment(EmulatedReplica).options(
-        name=name, ray_actor_options={"num_cpus": CPUS}, graceful_shutdown_timeout_s=5, **replicas
+        scaling = {"min_replicas": 1, "initial_replicas": replicas[name], "max_replicas": MOST}
+        scaled = {"autoscaling_config": scaling, "max_ongoing_requests": _ONGOING}
+    deployment = serve.deployment(BatchingReplica if how == "ray" else EmulatedReplica).options(
+        name=name, ray_actor_options={"num_cpus": CPUS}, graceful_shutdown_timeout_s=5, **scaled
     )
     return deployment.bind([asdict(each) for each in together], others)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], json.loads(sys.argv[2]))

@@ -1,16 +1,18 @@
-"""One contender on one workload: replicas sampled, events sent when due, outcomes in a ledger outside Kafka."""
+"""One trial: a platform of its own, one contender on one workload, outcomes in a ledger outside Kafka."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import numpy as np
 
 from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
@@ -20,16 +22,16 @@ from guidevane.demo.watch import Watch
 from guidevane.errors import Retryable
 from guidevane.events import Control
 from guidevane.ledger import Ledger, percentiles
+from guidevane.local.settling import settled
 from guidevane.log import Message
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.services.controller.act import ServeScaler
 from guidevane.topics import CONTROL
-from loadtests.live.emulated import SLO_MS, Ticks, pipeline
+from loadtests.live.emulated import SLO_MS, STARTUP_S, Ticks, graph, pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from guidevane.local.platform import Platform
@@ -37,10 +39,11 @@ if TYPE_CHECKING:
 _STANDS_WITHIN_S = 60.0
 _ENDS_WITHIN_S = 20.0
 _SAMPLE_S = 1.0
+_IDLE_S, _IDLE_PER_S = 12.0, 4.0
 
 
 @dataclass
-class Bench:
+class Trial:
     """A platform that runs without a controller, and what measures it."""
 
     platform: Platform
@@ -48,13 +51,16 @@ class Bench:
     codec: Codec
     scaler: ServeScaler
     clock: SystemClock = field(default_factory=SystemClock)
-    epoch: int = 0
 
-    async def stand(self, replicas: Mapping[str, int], batch: int) -> None:
-        """Have every member run so many replicas and batches; return once they serve."""
-        for member, count in replicas.items():
-            await self.scaler.scale(member, count)
-        await self._tell(batch, max(2 * max(replicas.values()), 4))
+    async def deploy(self, how: str, replicas: Mapping[str, int], batch: int, calls: int) -> None:
+        """Deploy the emulated members, so many replicas to begin with; return once they serve.
+
+        ``calls`` batches may be under way at once.
+        """
+        env = {**os.environ, **self.platform.another("controller", "bench-deploying").env}
+        argv = [sys.executable, "-m", "loadtests.live.deploying", how, json.dumps(dict(replicas))]
+        await asyncio.to_thread(subprocess.run, argv, env=env, check=True, timeout=120)
+        await self.tell("inference", max_batch=float(batch), calls=float(calls))
         async with asyncio.timeout(_STANDS_WITHIN_S):
             # What is waited for happens in Ray.
             while any(  # noqa: ASYNC110
@@ -62,16 +68,29 @@ class Bench:
             ):
                 await asyncio.sleep(_SAMPLE_S)
 
-    async def deploy(self, how: str) -> None:
-        """Deploy the members again: ``external``, or ``ray`` with Serve's own autoscaler."""
-        env = {**os.environ, **self.platform.another("controller", "bench-deploying").env}
-        argv = [sys.executable, "-m", "loadtests.live.deploying", how]
-        await asyncio.to_thread(subprocess.run, argv, env=env, check=True, timeout=120)
+    async def idle(self) -> dict[str, float | None]:
+        """Return what single events take while nothing else is under way, in ms."""
+        await settled(self.clock)
+        gap_s = 1 / _IDLE_PER_S
+        # The first ones open connections.
+        await self.play(np.arange(0.0, 3.0, gap_s))
+        found = await self.play(np.arange(0.0, _IDLE_S, gap_s))
+        latency: dict[str, float | None] = found["latency_ms"]
+        return latency
 
     @asynccontextmanager
-    async def steered(self) -> AsyncIterator[None]:
-        """Have the controller room steer meanwhile."""
-        child = self.platform.another("controller", "bench-controller")
+    async def steered(self, rate_per_s: float, most: int) -> AsyncIterator[None]:
+        """Have the controller room steer meanwhile.
+
+        It has the members' profile, as ``guidevane profile`` would have written it, and ``rate_per_s`` from the
+        controller before it, as every policy of the simulation knows the rate it begins with.
+        """
+        profile = self.platform.state_dir / "profile.json"
+        profile.write_text(json.dumps(graph()))
+        await self.tell("plan", rate_per_s=rate_per_s, ready_for_per_s=rate_per_s)
+        told = {"MAX_REPLICAS": str(most), "PROFILE": str(profile), "STARTUP_S": str(STARTUP_S), "MAX_CONSUMERS": "1"}
+        settings = {f"GUIDEVANE_{name}": value for name, value in told.items()}
+        child = self.platform.another("controller", "bench-controller", **settings)
         with child.log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *child.argv, env={**os.environ, **child.env}, stdout=log, stderr=log
@@ -80,9 +99,12 @@ class Bench:
                 async with asyncio.timeout(_STANDS_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
                     while not await _ready(client, str(child.ready_url)):  # noqa: ASYNC110 - another process
                         await asyncio.sleep(0.2)
+                # It compiles its simulation first.
+                await settled(self.clock)
                 yield
             finally:
-                process.terminate()
+                with suppress(ProcessLookupError):
+                    process.terminate()
                 await process.wait()
 
     async def play(self, times: NDArray[np.float64]) -> dict[str, Any]:
@@ -90,9 +112,8 @@ class Bench:
         ledger = Ledger()
         watch = Watch(pipeline, self.log, self.codec, self.clock, ledger)
         producer = await self.log.producer(name="bench")
-        source = Ticks()
         replay = Replay(
-            pipeline=pipeline, source=source, producer=producer,
+            pipeline=pipeline, source=Ticks(), producer=producer,
             encode=self.codec.encoder(pipeline.event.name, version=1), encode_label=self.codec.encoder("label"),
             ledger=ledger, clock=self.clock, label_delay_s=1.0, run=self.clock.now_us() % 1_000_000_000,
         )  # fmt: skip
@@ -113,43 +134,43 @@ class Bench:
         await producer.close()
         missed, events = ledger.missed(SLO_MS)
         span_s = float(times[-1])
-        counted = [sum(each.values()) for _, each in samples]
+        counted = [sum(each.values()) for at, each in samples if at <= span_s]
         return {
             "events": events, "missed": missed, "miss": round(missed / events, 6), "lost": ledger.lost,
             "outcomes": ledger.outcomes(), "latency_ms": percentiles(ledger.latencies_ms()),
             "replica_seconds": round(span_s * sum(counted) / max(len(counted), 1), 1),
-            "acts": sum(n for action, n in watch.action_counts.items() if action in {"set", "scale"}),
-            "timeline": [{"at_s": round(at, 1), "replicas": dict(each)} for at, each in samples],
+            "levels": [row["reason"] for row in watch.actions if row["reason"].startswith("level ")],
+            "acts": {name: n for name, n in watch.action_counts.items() if name in {"set", "scale", "staff", "failed"}},
+            "timeline": [{"at_s": round(at, 1), "replicas": dict(each)} for at, each in samples if at <= span_s],
             "latency_timeline_ms": ledger.timeline(),
         }  # fmt: skip
+
+    async def tell(self, room: str, **settings: float) -> None:
+        """Set something as a controller would, so that the next one may change it."""
+        now_us = self.clock.now_us()
+        control = Control(
+            pipeline=pipeline.name, room=room, at_us=now_us, epoch=now_us // 1_000_000, settings=settings,
+            actor="controller", reason="bench",
+        )  # fmt: skip
+        producer = await self.log.producer(name="bench-control")
+        message = Message(f"{pipeline.name}/{room}".encode(), self.codec.encode("control", control))
+        await producer.send(CONTROL, 0, [message])
+        await producer.close()
 
     async def _sample(self, into: list[tuple[float, dict[str, int]]]) -> None:
         began_s = self.clock.monotonic_s()
         while True:
-            try:
+            with suppress(Retryable):
+                # A dashboard that is late: the mean is over the samples that there are.
                 found = await self.scaler.replicas()
                 counts = {name: len(each.ready) + len(each.starting) for name, each in found.items()}
                 into.append((self.clock.monotonic_s() - began_s, counts))
-            except Retryable:
-                pass  # A dashboard that is late: the mean is over the samples that there are.
             await asyncio.sleep(_SAMPLE_S)
-
-    async def _tell(self, batch: int, calls: int) -> None:
-        """Set inference as a controller would, so that the next one may change it."""
-        self.epoch = max(self.epoch + 1, self.clock.now_us() // 1_000_000)
-        control = Control(
-            pipeline=pipeline.name, room="inference", at_us=self.clock.now_us(), epoch=self.epoch,
-            settings={"max_batch": float(batch), "calls": float(calls)}, actor="controller", reason="bench",
-        )  # fmt: skip
-        producer = await self.log.producer(name="bench-control")
-        message = Message(f"{pipeline.name}/inference".encode(), self.codec.encode("control", control))
-        await producer.send(CONTROL, 0, [message])
-        await producer.close()
 
 
 @asynccontextmanager
-async def bench(platform: Platform) -> AsyncIterator[Bench]:
-    """Give a bench on a platform that is up."""
+async def trial(platform: Platform) -> AsyncIterator[Trial]:
+    """Give a trial on a platform that is up."""
     catalogue = Catalogue()
     catalogue.learn(pipeline.event)
     ends = platform.endpoints
@@ -157,7 +178,7 @@ async def bench(platform: Platform) -> AsyncIterator[Bench]:
     try:
         async with httpx.AsyncClient(base_url=ends.ray_dashboard, trust_env=False) as client:
             token = str(platform.state_dir / "ray" / "token")
-            yield Bench(platform, log, Codec(catalogue), ServeScaler(client, pipeline.name, token_path=token))
+            yield Trial(platform, log, Codec(catalogue), ServeScaler(client, pipeline.name, token_path=token))
     finally:
         await log.close()
 

@@ -12,7 +12,7 @@ from loadtests.steering.workloads import recorded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RATE_PER_S = 40.0
+RATE_PER_S = 10.0
 _STEP = (0.5, 1.0, 1.6, 0.8, 1.3, 0.7)
 _SPIKE = ((0.0, 0.6), (0.3, 0.6), (0.4, 2.4), (0.75, 2.4), (0.95, 0.6), (1.0, 0.6))
 """Share of the run, multiple of the rate; linear between."""

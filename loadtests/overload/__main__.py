@@ -3,7 +3,8 @@
 A real Ray Serve with emulated members (they wait; nothing here was measured on an accelerator), the four stages fused
 in this process over a log in memory. First the members' own capacity is measured: calls of 64 rows, four at a time.
 Then the same open loop (Poisson, 1.5 times that) is played at level 1 (by slack), at level 1 with one member as quorum
-(who is late is left out), and at level 0 (everything, as it comes). ``good`` are events that a model answered in time.
+(who is late is left out), and at level 0 (everything, as it comes). ``good`` are events that a model answered in time,
+``slow_busy`` is the share of the time in which the slow member computed.
 """
 
 from __future__ import annotations
@@ -29,9 +30,13 @@ from guidevane.local.ray import LocalRay
 from guidevane.log import Message
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.worker import Limits, Worker
+from guidevane.services.inference.service import Inference
+from guidevane.services.inference.warming import warm_up
+from guidevane.telemetry import names
 from guidevane.telemetry.health import Health
-from guidevane.telemetry.metrics import Metrics
+from guidevane.telemetry.metrics import Metrics, Series
 from guidevane.testing import hot_stages
+from loadtests.emulated import observed
 from loadtests.overload.emulated import pipeline
 from loadtests.stream.report import about
 
@@ -110,8 +115,12 @@ async def _play(name: str, members: Members, rate_per_s: float, seconds: float) 
     clock, codec = SystemClock(), Codec(Catalogue([played.event]))
     log, metrics = MemoryLog(partitions=_PARTITIONS, clock=clock), Metrics(played.name, "fused", "bench")
     topics = played.topics
+    stages = hot_stages(played, members, codec, clock=clock, metrics=metrics)
+    (inference,) = (stage.handle for stage in stages if isinstance(stage.handle, Inference))
+    # As the room does before its first event.
+    await warm_up(played, members, inference.expecting, clock)
     worker = Worker(
-        hot_stages(played, members, codec, clock=clock, metrics=metrics),
+        stages,
         log=log, dlq=topics.dlq, group="bench", instance="bench", clock=clock, metrics=metrics, health=Health(clock),
         limits=Limits(),
     )  # fmt: skip
@@ -122,14 +131,21 @@ async def _play(name: str, members: Members, rate_per_s: float, seconds: float) 
     for index, due in enumerate((start_us + due_s * 1e6).astype(np.int64).tolist()):
         if (wait_us := due - clock.now_us()) > 0:
             await asyncio.sleep(wait_us / 1e6)
-        value = {"sensor": f"s{index % 97}", "value": 1.0, "at_us": due, "site": "south" if index % 4 == 0 else "north"}
+        value = observed(index, str(index), due)
         message = Message(None, orjson.dumps(value), (("event_id", b"%d" % index),))
         await log.append(topics.events, index % 97 % _PARTITIONS, [message])
     async with asyncio.timeout(_ENDS_WITHIN_S), log.arrived:
         await log.arrived.wait_for(lambda: sum(each.stable for each in log.topic(topics.decisions)) >= len(due_s))
+    took_s = (clock.now_us() - start_us) / 1e6
     stop.set()
     await running
-    return _judged(played, log, codec, len(due_s))
+    counted = {Series.of(key): value for key, value in metrics.drain(clock.now_us())["counters"].items()}
+    busy_s = sum(
+        value
+        for series, value in counted.items()
+        if series.name == names.MEMBER_BUSY_SECONDS_TOTAL and ("member", "slow") in series.labels
+    )
+    return _judged(played, log, codec, len(due_s)) | {"slow_busy": round(busy_s / took_s, 3)}
 
 
 def _judged(played: Pipeline, log: MemoryLog, codec: Codec, events: int) -> dict[str, Any]:

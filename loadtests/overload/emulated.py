@@ -1,60 +1,33 @@
-"""Members that take time and no CPU: emulated, and called so; the pipeline that they serve."""
+"""One slow member that takes tiles of rows, and a quick one beside it."""
 
 from __future__ import annotations
 
-import time
+from guidevane import Degrade, Ensemble, Latency, Member, Pipeline, Threshold
+from loadtests.emulated import FEATURES, Emulated, event
 
-import numpy as np
-
-from guidevane import Degrade, Ensemble, Event, Latency, Member, Numeric, Pipeline, Threshold
-
-TILE_S = 0.016
-TILE = 8
+TILE, TILE_S = 8, 0.016
 
 
-class Emulated:
-    """Answers one tile of rows after ``TILE_S``, whoever else uses the machine."""
-
-    version = "emulated-1"
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the same score for everybody."""
-        time.sleep(TILE_S)
-        return np.full(len(matrix), 0.75)
+def slow() -> Emulated:
+    """Return the member that is overrun: each tile takes its time."""
+    return Emulated(TILE_S)
 
 
-class Quick:
-    """Answers at once."""
-
-    version = "emulated-quick-1"
-
-    def predict(self, matrix: np.ndarray) -> np.ndarray:
-        """Return the same score for everybody."""
-        return np.full(len(matrix), 0.25)
+def quick() -> Emulated:
+    """Return the member that answers at once."""
+    return Emulated(0.0)
 
 
-READING = {
-    "type": "record",
-    "name": "overload.reading",
-    "fields": [
-        {"name": "sensor", "type": "string"},
-        {"name": "value", "type": "double"},
-        {"name": "at_us", "type": "long"},
-        {"name": "site", "type": "string"},
-    ],
-}
+def _member(name: str, tile: int) -> Member:
+    return Member(name, f"loadtests.overload.emulated:{name}", tile=tile, num_cpus=0.1, warm_up=(1,))
+
+
 pipeline = Pipeline(
     name="overload",
-    event=Event("overload.reading.v1", schema=READING, key="sensor", time="at_us", protected=("site",)),
-    features=[Numeric("value")],
-    ensemble=Ensemble(
-        [
-            Member("slow", "loadtests.overload.emulated:Emulated", tile=TILE, num_cpus=0.1, warm_up=(1,)),
-            Member("quick", "loadtests.overload.emulated:Quick", num_cpus=0.1, warm_up=(1,)),
-        ],
-        quorum=2,
-    ),
-    decision=Threshold(0.5),
+    event=event("overload.reading"),
+    features=FEATURES,
+    ensemble=Ensemble([_member("slow", TILE), _member("quick", 64)], quorum=2),
+    decision=Threshold(0.4),
     slo=Latency(within_ms=300),
     degrade=Degrade(level=1),
 )

@@ -100,6 +100,8 @@ ROOM_SETTINGS: frozenset[str] = frozenset(
         "pseudonym_key", "pseudonym_key_file", "max_batch", "degrade", "member_timeout_s", "ray_dashboard",
         "snapshot_every_s", "interval_s", "min_replicas", "max_replicas", "replica_cpus", "startup_s",
         "usd_per_cpu_hour", "usd_per_gpu_hour", "profile", "label_ttl_s", "max_pending",
+        "max_consumers", "consumers_by", "supervisor_url", "supervisor_token_path", "kubernetes_workload",
+        "kubernetes_namespace", "room_startup_s",
     }
 )  # fmt: skip
 """Settings of single rooms, so that one environment can serve all of them; a test holds it current."""

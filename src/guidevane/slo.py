@@ -55,12 +55,16 @@ class Degrade:
     decision's ``fallback``; and what can no longer be in time is shed before anything is computed. Each level above 1
     leaves one member more out for everybody, down to the quorum, then all but the variant, then all.
 
+    ``most`` is the highest level that the controller sets by itself, while more comes than the replicas that serve can
+    answer in time: 1, or 0 where late and whole is better than in time and less.
+
     ``group_bound`` is by how much the share of events that go without a model's answer may be greater in one protected
     group than among all, and the same for degraded ones, 0 to 1: who would exceed it is served before others, or late.
 
     >>> Degrade(level=1, group_bound=0.02)
-    Degrade(level=1, group_bound=0.02)
+    Degrade(level=1, most=1, group_bound=0.02)
     """
 
     level: Annotated[int, Field(ge=0)] = 0
+    most: Annotated[int, Field(ge=0, le=1)] = 1
     group_bound: Annotated[float, Field(ge=0, le=1)] = 0.05

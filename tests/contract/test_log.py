@@ -223,6 +223,19 @@ async def test_a_static_member_that_comes_back_gets_its_partitions_without_waiti
     await first.close()
 
 
+async def test_a_static_member_that_resigns_leaves_its_partitions_to_the_others_at_once(log: Log, topic: str):
+    members = [log.consumer([topic], group=f"g-{topic}", instance=f"i-{n}") for n in range(2)]
+    for each in members:
+        await each.start()
+    await settle(members, topic)
+    # Far less than the session, for which the place of one that only closes would be kept.
+    started = time.monotonic()
+    await members[1].resign()
+    await settle(members[:1], topic)
+    assert time.monotonic() - started < 5.0
+    await members[0].close()
+
+
 @pytest.mark.kafka
 async def test_how_long_a_fetch_gathers_can_be_changed_while_it_runs(kafka_bootstrap: str):
     # aiokafka offers no door to this: an upgrade that moves what we set must not pass unnoticed.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from loadtests.live.emulated import LATENCY_S, SLO_MS, graph, pipeline
+from loadtests.live.forecasting import forecast, opening, peak, rate
+from loadtests.live.report import trial_path, write
 from loadtests.live.workloads import RATE_PER_S, arrivals
 
 from guidevane.control.reading import read_graph
@@ -37,3 +41,42 @@ def test_given_the_emulated_members_then_the_simulators_graph_has_their_times() 
         latency_s = found.stage(name).hardware[0].profile.latency_s(8)
         assert latency_s == pytest.approx(fixed_s + 8 * per_row_s)
     assert found.floor_s * 1e3 < SLO_MS / 2
+
+
+def test_given_a_contender_then_only_the_static_peak_begins_with_what_will_come() -> None:
+    times = arrivals("spike", 120.0, 1)
+    first, busiest = opening("guidevane", times), opening("static_peak", times)
+
+    assert peak(times) > 3 * rate(times)
+    assert first == opening("ray", times)
+    assert busiest[0]["deep"] > first[0]["deep"]
+
+
+def test_given_a_trial_when_it_is_forecast_then_the_simulator_says_what_the_trial_measures() -> None:
+    times = arrivals("step", 60.0, 1)
+    quick, slow = (forecast("static_peak", times, way_ms) for way_ms in (10.0, 210.0))
+
+    assert quick["miss"] <= 0.01
+    assert quick["replica_seconds"] == pytest.approx(60 * sum(opening("static_peak", times)[0].values()), rel=0.02)
+    assert slow["p99_ms"] - quick["p99_ms"] == pytest.approx(200, abs=1)
+
+
+def test_given_trials_that_were_played_then_they_are_told_beside_their_forecasts(tmp_path) -> None:
+    run = {
+        "events": 1000, "miss": 0.002, "outcomes": {"full": 990, "degraded": 10}, "seed": 1, "replica_seconds": 150.0,
+        "latency_ms": {"p50": 700.0, "p99": 1500.0}, "idle_ms": {"p50": 340.0, "p99": 420.0}, "acts": {},
+        "forecast": {"miss": 0.001, "p50_ms": 690.0, "p99_ms": 1350.0, "replica_seconds": 149.0},
+        "about": {"commit": "abc"}, "timeline": [], "latency_timeline_ms": [],
+    }  # fmt: skip
+    for contender, replica_seconds in (("static_peak", 200.0), ("guidevane", 150.0)):
+        path = trial_path(tmp_path, "step", contender, 60.0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run | {"replica_seconds": replica_seconds}))
+
+    row = next(line for line in write(tmp_path, ["step", "spike"], ["static_peak", "guidevane"], 60.0).splitlines()
+               if "guidevane" in line)  # fmt: skip
+    assert [each.strip() for each in row.split("|")][1:-1] == [
+        "step", "guidevane", "0.20%", "1.00%", "700", "1500", "1350", "-10%", "150", "149 (0.10% missed)", "75%",
+        "340 / 420", "abc",
+    ]  # fmt: skip
+    assert (tmp_path / "step-60s.png").exists()

@@ -9,14 +9,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
 from guidevane.errors import Misconfigured
 from guidevane.local.child import Change, Child, Patience, State
+from guidevane.local.crew import Crew, open_door
+from guidevane.local.fitting import new_token
 from guidevane.local.ports import free_ports
 from guidevane.local.process import MARK
 from guidevane.local.supervisor import Supervisor
+from guidevane.services.controller import staffing as controller
 
 QUICK = Patience(first_s=0.01, cap_s=0.02, deaths=2, unwell_s=1.0, stop_s=20.0)
 FOREVER = "import signal; signal.pause()"
@@ -176,3 +180,65 @@ async def test_a_child_can_be_started_again_with_other_settings_and_without_them
         await supervisor.restart("room", {})
         await until(lambda: said() == ["None", "odd", "None"])
     assert [change.state for change in changes].count(State.RESTARTED) == 2
+
+
+async def test_a_child_that_is_hired_stops_after_the_one_beside_it_and_can_be_dismissed(tmp_path: Path) -> None:
+    changes: list[Change] = []
+    hot, cold = python("hot", FOREVER, tmp_path), python("cold", FOREVER, tmp_path)
+    async with supervised(hot, cold, tmp_path=tmp_path, changes=changes) as supervisor:
+        for name in ("hot-1", "hot-2"):
+            supervisor.hire(python(name, FOREVER, tmp_path), beside="hot")
+        await until(lambda: len(supervisor.pids()) == 4)
+        await supervisor.dismiss("hot-1")
+        assert list(supervisor.pids()) == ["hot", "hot-2", "cold"]
+    stopped = [change.child for change in changes if change.state is State.STOPPED]
+    assert stopped == ["hot-1", "hot", "hot-2", "cold"]
+
+
+async def test_a_child_that_is_hired_and_hopeless_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    changes: list[Change] = []
+    async with supervised(python("hot", FOREVER, tmp_path), tmp_path=tmp_path, changes=changes) as supervisor:
+        supervisor.hire(python("hot-1", "raise SystemExit(78)", tmp_path), beside="hot")
+        await until(lambda: Change("hot-1", State.GIVEN_UP) in changes)
+        assert list(supervisor.pids()) == ["hot"]
+        await supervisor.dismiss("hot-1")
+
+
+async def test_a_crew_is_asked_for_at_a_door_by_who_has_the_token(tmp_path: Path) -> None:
+    made: list[tuple[str, int]] = []
+
+    def further(room: str, number: int) -> Child:
+        made.append((room, number))
+        return python(f"{room}-{number}", FOREVER, tmp_path)
+
+    async with supervised(python("hot", FOREVER, tmp_path), tmp_path=tmp_path) as supervisor:
+        crew, port = Crew(supervisor, ["hot"], further), free_ports(1)[0]
+        token = new_token(tmp_path / "token")
+        assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+        async with open_door(crew, token, port), asking(port, token) as staffing, asking(port, "guess") as stranger:
+            with pytest.raises(Misconfigured, match="401"):
+                await stranger.staff("hot", 9)
+            await staffing.staff("hot", 3)
+            assert await staffing.consumers(["hot", "cold"]) == {"hot": 3}
+            await until(lambda: crew.standing() == {"hot": {"consumers": 3, "ready": 3}})
+            await staffing.staff("hot", 1)
+            await until(lambda: list(supervisor.pids()) == ["hot"])
+            for room, consumers in (("cold", 1), ("hot", 0)):
+                with pytest.raises(Misconfigured, match=f"refused /rooms/{room}"):
+                    await staffing.staff(room, consumers)
+    assert made == [("hot", 1), ("hot", 2)]
+
+
+@asynccontextmanager
+async def asking(port: int, token: str) -> AsyncIterator[controller.Staffing]:
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as client:
+        # The door opens beside us.
+        while True:
+            try:
+                await client.get("/rooms")
+            except httpx.ConnectError:
+                await asyncio.sleep(0.01)
+            else:
+                break
+        yield controller.Supervisor(client)

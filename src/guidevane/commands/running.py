@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
 from pathlib import Path
@@ -107,6 +106,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the arrival times.")] = 1,
 ) -> None:
     """Replay real records through the whole platform, watched; exit 0 if nothing was lost and the objective held."""
+    import asyncio
     import tempfile
 
     from rich.console import Console
@@ -214,6 +214,8 @@ def delivery_named(given: str | None) -> Mode | None:
 
 def until_told(work: Coroutine[Any, Any, None]) -> None:
     """Run until it ends, or until SIGINT or SIGTERM; the first one ends it in order, others wait for that."""
+    import asyncio
+
     from guidevane.runtime.loop import loop_runner
 
     # Topics that come and go make the client talk; what matters of it reaches a person as an error.

@@ -33,7 +33,17 @@ class Scale:
     reason: str
 
 
-Act: TypeAlias = Set | Scale
+@dataclass(frozen=True, slots=True)
+class Staff:
+    """Change how many consumers (processes) a room has."""
+
+    room: str
+    consumers: int
+    before: int
+    reason: str
+
+
+Act: TypeAlias = Set | Scale | Staff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guidevane.control.actions import Act, Effect, Scale
+from guidevane.control.actions import Act, Effect, Scale, Set, Staff
 from guidevane.control.observation import HOT
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SETTLED_S = 12.0
 """A setting shows once the window of ten seconds that percentiles rest on has gone by."""
 _STARTED_S = 5.0
-_SHOWN = frozenset({"fetch_wait_s", "max_batch"})
+_SHOWN = frozenset({"fetch_wait_s", "max_batch", "level"})
 """The settings that rooms say they run with."""
 
 
@@ -32,14 +32,23 @@ class Awaited:
 
 
 def awaited(
-    acts: Sequence[Act], seen: Observation, missed: float | None, startup_s: float, promised_miss: float | None
+    acts: Sequence[Act],
+    seen: Observation,
+    missed: float | None,
+    promised_miss: float | None,
+    *,
+    startup_s: float,
+    room_startup_s: float,
 ) -> tuple[Awaited, ...]:
-    """Return what is to be looked at later. ``missed``: the share of late decisions of the last seconds, 0-1."""
+    """Return what is to be looked at later. ``missed``: the share of late decisions of the last seconds, 0-1.
+
+    Replicas take ``startup_s`` to serve, a room's process ``room_startup_s`` to be heard.
+    """
     before = standing(seen, missed)
     return tuple(
-        Awaited(act, seen.at_us, seen.at_us + int(1e6 * _due_s(act, startup_s)), before, promised_miss)
+        Awaited(act, seen.at_us, seen.at_us + int(1e6 * _due_s(act, startup_s, room_startup_s)), before, promised_miss)
         for act in acts
-        if isinstance(act, Scale) or act.name in _SHOWN
+        if not isinstance(act, Set) or act.name in _SHOWN
     )
 
 
@@ -78,22 +87,33 @@ def standing(seen: Observation, missed: float | None) -> dict[str, float]:
     return {name: round(value, 6) for name, value in known.items() if value is not None}
 
 
-def _due_s(act: Act, startup_s: float) -> float:
-    return startup_s + _STARTED_S if isinstance(act, Scale) and act.replicas > act.before else _SETTLED_S
+def _due_s(act: Act, startup_s: float, room_startup_s: float) -> float:
+    if isinstance(act, Scale) and act.replicas > act.before:
+        return startup_s + _STARTED_S
+    if isinstance(act, Staff) and act.consumers > act.before:
+        return room_startup_s
+    return _SETTLED_S
 
 
 def _what(act: Act) -> tuple[str, str]:
-    return (act.member, "replicas") if isinstance(act, Scale) else (act.room, act.name)
+    if isinstance(act, Scale):
+        return act.member, "replicas"
+    return (act.room, "consumers") if isinstance(act, Staff) else (act.room, act.name)
 
 
 def _value(act: Act) -> float:
-    return float(act.replicas) if isinstance(act, Scale) else act.value
+    if isinstance(act, Scale):
+        return float(act.replicas)
+    return float(act.consumers) if isinstance(act, Staff) else act.value
 
 
 def _took(act: Act, seen: Observation) -> bool:
-    """Tell whether an act is in force: as Serve says of replicas, as the room itself says of a setting."""
+    """Tell whether an act is in force: as Serve says of replicas, as the rooms themselves say of anything else."""
     if isinstance(act, Scale):
         member = seen.member(act.member)
         return member is not None and member.replicas == act.replicas and member.ready >= act.replicas
+    if isinstance(act, Staff):
+        room = seen.room(act.room)
+        return room is not None and room.heard == act.consumers
     stage = seen.stage(act.room)
     return stage is not None and abs(stage.running.get(act.name, float("nan")) - act.value) <= 1e-9 + 1e-6 * act.value

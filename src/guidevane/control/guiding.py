@@ -8,6 +8,7 @@ Fetch waits come from what the objective leaves (``waiting``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +18,11 @@ from guidevane.control.analytic import load
 from guidevane.control.asking import Live
 from guidevane.control.batching import one_batch
 from guidevane.control.effects import Awaited, awaited, settled
+from guidevane.control.levelling import Pressure, levelled
 from guidevane.control.reading import read_graph
 from guidevane.control.scaling import fitting, scaled
 from guidevane.control.site import Blueprint, Site
+from guidevane.control.staffing import Posts, staffed
 from guidevane.control.table import Table
 from guidevane.control.waiting import FetchWaits, Intents, Patience, wish
 
@@ -33,6 +36,7 @@ MAX_BATCH, CALLS = "max_batch", "calls"
 _CALLS_EACH, _LEAST_CALLS = 2, 4
 """Batches under way for each replica: one computes while the next one travels; and what rooms begin with."""
 _INFERENCE: Final = "inference"
+_FUSED: Final = "fused"
 _RETHINK_S: Final = 30.0
 """How long a belief is planned with at least: each new one costs a second of planning."""
 _BEGIN_S, _FEW_S = 5.0, 10.0
@@ -57,6 +61,7 @@ class Memory:
     intents: Intents = field(default_factory=Intents)
     scaled_us: tuple[tuple[str, int], ...] = ()
     recent: tuple[tuple[int, int], ...] = ()
+    posts: Posts = field(default_factory=Posts)
     awaited: tuple[Awaited, ...] = ()
 
     @property
@@ -88,11 +93,19 @@ class Guide:
             return Decision(why=why, reason=why), replace(memory, intents=Intents())
         waits, intents = self.waits(seen, memory.intents)
         decision, memory = self._members(seen, replace(memory, intents=intents))
-        if waits:
-            decision = replace(decision, acts=(*waits, *decision.acts))
+        staff, posts, waiting_rooms = staffed(
+            self.site, seen, memory.posts, rate_per_s=decision.rate_per_s, ready_for_per_s=decision.ready_for_per_s,
+            late=(memory.missed or 0.0) > self.site.epsilon,
+        )  # fmt: skip
+        memory = replace(memory, posts=posts)
+        why = "; ".join((decision.why, *waiting_rooms))
+        decision = replace(decision, acts=(*waits, *decision.acts, *staff), why=why)
         effects, waiting = settled(memory.awaited, decision.acts, seen, memory.missed)
         promised = decision.predicted_miss
-        new = awaited(decision.acts, seen, memory.missed, self._startup_s(memory), promised)
+        new = awaited(
+            decision.acts, seen, memory.missed, promised,
+            startup_s=self._startup_s(memory), room_startup_s=self.site.room_startup_s,
+        )  # fmt: skip
         return replace(decision, effects=effects), replace(memory, awaited=(*waiting, *new))
 
     def live(self, seen: Observation, memory: object) -> Live | None:
@@ -128,7 +141,8 @@ class Guide:
             why = f"too few batches seen yet of {', '.join(self.site.names)}"
             return Decision(acts=acts, why=why, reason=why), memory
         graph, steering, judge = self._planning(memory.blueprint)
-        wanted, steered = steering(self._view(graph, seen), memory.steering)
+        view = self._view(graph, seen)
+        wanted, steered = steering(view, memory.steering)
         memory = replace(memory, steering=steered)
         rate, ready_for = steered.traffic.rate_per_s, steered.ready_for
         settings = tuple(wanted.settings[name] for name in graph.names)
@@ -142,6 +156,11 @@ class Guide:
         planned = {name: settings[graph.index[name]].replicas for name in self.site.names}
         figures = wanted.reason.removeprefix("held: ")
         acts, memory, held = self._acts(seen, memory, planned, batch, figures)
+        if stage is not None:
+            coming = max(rate, steered.traffic.demand_per_s())
+            pressure = Pressure.of(self.site, graph, view, coming, before or batch)
+            level, intents, words = levelled(self.site, stage, pressure, ready_for, seen.at_us, memory.intents)
+            acts, memory, held = (*level, *acts), replace(memory, intents=intents), (*words, *held)
         told = "; ".join((figures, *bounds))
         why = "; ".join(("on course", *bounds, *held))
         return Decision(
@@ -222,7 +241,7 @@ class Guide:
         sets: list[Set] = []
         intents = memory.intents
         if batch is not None and (inference := seen.stage(_INFERENCE)) is not None:
-            for name, value in ((MAX_BATCH, float(batch)), (CALLS, _calls(seen, planned))):
+            for name, value in ((MAX_BATCH, float(batch)), (CALLS, _calls(seen, planned, batch))):
                 more, intents = wish(inference, name, value, why, _BATCH_PATIENCE, seen.at_us, intents)
                 sets += more
         late = (memory.missed or 0.0) > self.site.epsilon
@@ -236,10 +255,21 @@ class Guide:
         return max((seconds for _, seconds in known), default=self.site.startup_s)
 
 
-def _calls(seen: Observation, planned: Mapping[str, int]) -> float:
-    """Return how many batches may be under way at once: what the member with most replicas can take."""
-    most = max((*planned.values(), *(each.replicas or 0 for each in seen.members)))
-    return float(max(_CALLS_EACH * most, _LEAST_CALLS))
+def _calls(seen: Observation, planned: Mapping[str, int], batch: int) -> float:
+    """Return how many batches each consumer may have under way: their share of what keeps every member's replicas busy.
+
+    While one is computed, the next one travels: 1 + travelling / computing each (Little's law), two at most, and one
+    more stands ready. What is sent too early waits at a replica, and does not grow with what comes meanwhile.
+    """
+    consumers = max((each.heard for each in seen.rooms if each.name in {_INFERENCE, _FUSED}), default=1)
+    most, least = 1.0, 1
+    for each in seen.members:
+        line = seen.line(each.name)
+        deeply = _CALLS_EACH if line is None or seen.way_s is None else 1 + seen.way_s / line.latency_s(batch)
+        if deeply >= _CALLS_EACH:
+            deeply, least = _CALLS_EACH, _LEAST_CALLS
+        most = max(most, deeply * max(planned.get(each.name, 0), each.replicas or 0))
+    return float(max(math.ceil(most / max(consumers, 1)) + (least == 1), least))
 
 
 def rehearse() -> None:

@@ -60,6 +60,24 @@ class MemberSeen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomSeen:
+    """One room of the hot path: how many processes (consumers) of it there are, and what they do.
+
+    ``heard`` of them say something of themselves. ``busy`` is what their loops did in each second of the last window,
+    in seconds of CPU, all of them together. ``wanted`` is what whoever runs them has in force, ``None`` where it does
+    not say; ``told`` what the control topic asks for, ``told_by`` the person who did, or nothing where it was the
+    controller.
+    """
+
+    name: str
+    heard: int
+    busy: float | None = None
+    wanted: int | None = None
+    told: int | None = None
+    told_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineSeen:
     """What live batches say of one station: a batch of b takes ``fixed_s + per_row_s`` b; ``batches`` it rests on.
 
@@ -97,6 +115,7 @@ class Observation:
     shed: int = 0
     stages: tuple[StageSeen, ...] = ()
     members: tuple[MemberSeen, ...] = ()
+    rooms: tuple[RoomSeen, ...] = ()
     lines: tuple[LineSeen, ...] = ()
     way_s: float | None = None
     expected_per_s: float | None = None
@@ -110,6 +129,10 @@ class Observation:
     def member(self, name: str) -> MemberSeen | None:
         """Return one member, or ``None`` for others."""
         return next((each for each in self.members if each.name == name), None)
+
+    def room(self, name: str) -> RoomSeen | None:
+        """Return one room, or ``None`` where it was not seen."""
+        return next((each for each in self.rooms if each.name == name), None)
 
     def line(self, name: str) -> LineSeen | None:
         """Return what is known of a station, or ``None``."""

@@ -51,6 +51,9 @@ class Site:
 
     Each member has ``least`` to ``most`` replicas and gets at most ``step`` more or fewer at once; all of them
     together take at most ``cpus`` cores, where that is known: replicas beyond the cores only take them from each other.
+    ``partitions`` are each topic's, and ``most_consumers`` what each room may have of processes (1: they are left as
+    they are); ``room_startup_s`` is how long one takes to be heard.
+    ``level`` is the ensemble's at rest, ``most_level`` the highest that the controller may set.
     ``startup_s`` holds until a launch was seen. ``measured`` is the graph that ``guidevane profile`` wrote; without it
     profiles are learned from live batches.
     """
@@ -64,6 +67,11 @@ class Site:
     step: int = 4
     cpus: float | None = None
     startup_s: float = 20.0
+    partitions: int = 1
+    most_consumers: int = 1
+    room_startup_s: float = 60.0
+    level: int = 0
+    most_level: int = 1
     measured: Graph | None = None
 
     @property

@@ -36,6 +36,7 @@ class State(StrEnum):
     DIED = "died"
     RESTARTED = "restarted"
     STOPPED = "stopped"
+    GIVEN_UP = "given up"
 
 
 @dataclass(frozen=True, slots=True)

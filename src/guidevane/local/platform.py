@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
+from guidevane.local.fitting import fitting, new_token
 from guidevane.local.kafka import Detour, LocalKafka
 from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, silent
@@ -137,12 +138,16 @@ class Platform:
         assert self._supervisor is not None  # noqa: S101 - narrows the type, as above
         await self._supervisor.restart(room, settings)
 
-    def another(self, room: str, instance: str, **settings: str) -> Child:
+    def another(self, room: str, instance: str, *, name: str | None = None, **settings: str) -> Child:
         """Return one more member for a room's group, to be started by whoever asks: it is not supervised."""
         child = self._child(room, free_ports(1)[0], self._shared)
         own = {"GUIDEVANE_INSTANCE": instance, "GUIDEVANE_HTTP_PORT": "0", **settings}
-        log_path = self.state_dir / "logs" / f"{instance}.log"
-        return replace(child, name=instance, log_path=log_path, env={**child.env, **own})
+        log_path = self.state_dir / "logs" / f"{name or instance}.log"
+        return replace(child, name=name or instance, log_path=log_path, env={**child.env, **own})
+
+    def _further(self, room: str, number: int) -> Child:
+        """Return number ``number`` of a room, counted from 0: the one that keeps that place in the room's group."""
+        return self.another(room, f"{self.pipeline.name}-{room}-{number}", name=f"{room}-{number}")
 
     async def _keep(self, server: LocalServer) -> None:
         """Start a server again that died, where it was before; what keeps it from starting may pass (a full disk)."""
@@ -188,7 +193,10 @@ class Platform:
         dashboard = ray.dashboard if ray is not None else self._given.ray_dashboard
         # Rooms wait for Kafka and Ray by themselves, and import what they need meanwhile.
         names = self.names
-        ports = dict(zip((*names, "http", "admin http"), free_ports(len(names) + 2), strict=True))
+        ports = dict(zip((*names, "http", "admin http", "crew"), free_ports(len(names) + 3), strict=True))
+        hot = [name for name in names if name not in _BESIDE]
+        token_path = self.state_dir / "supervisor.token"
+        token = new_token(token_path)
         shared = self._shared = {
             "KAFKA_BOOTSTRAP_SERVERS": beside,
             "GUIDEVANE_PIPELINE": self.reference,
@@ -196,13 +204,9 @@ class Platform:
             "GUIDEVANE_DELIVERY": self.delivery,
             "GUIDEVANE_HTTP_PORT": str(ports["http"]),
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
-            # Replicas beyond the cores would only take them from each other; one core is the rooms' and the broker's.
-            "GUIDEVANE_REPLICA_CPUS": os.environ.get("GUIDEVANE_REPLICA_CPUS", str(max((os.cpu_count() or 2) - 1, 1))),
-            "GUIDEVANE_MAX_REPLICAS": os.environ.get("GUIDEVANE_MAX_REPLICAS", "32"),
-            # Nothing travels far here, and many a batch holds one event: packing it costs more than it saves.
-            "KAFKA_COMPRESSION_TYPE": os.environ.get("KAFKA_COMPRESSION_TYPE", "none"),
-            "PYTHONUNBUFFERED": "1",
-            **_calm_threads(),
+            "GUIDEVANE_SUPERVISOR_URL": f"http://127.0.0.1:{ports['crew']}",
+            "GUIDEVANE_SUPERVISOR_TOKEN_PATH": str(token_path),
+            **fitting(rooms=len(hot)),
             **ray_env,
         }
         supervisor = Supervisor(
@@ -216,6 +220,10 @@ class Platform:
         supervisor.start()
         self._supervisor = supervisor
         self._open.push_async_callback(supervisor.stop)
+        # Half a second of imports, while the rooms do theirs.
+        from guidevane.local.crew import Crew, open_door  # noqa: PLC0415
+
+        await self._open.enter_async_context(open_door(Crew(supervisor, hot, self._further), token, ports["crew"]))
         warming = asyncio.create_task(warm_up(bootstrap)) if kafka is not None else None
         if ray is not None:
             await ray.wait_ready(timeout_s=120.0)
@@ -280,12 +288,9 @@ class Platform:
     def _changed(self, change: Change) -> None:
         if change.state is State.DIED:
             self._progress(f"{change.child}: died ({change.status}), starting again", None)
+        elif change.state is State.GIVEN_UP:
+            self._progress(f"{change.child}: given up, see logs/{change.child}.log", None)
         else:
             self._progress(f"{change.child}: {change.state}", 1.0 if change.state is State.READY else None)
             # A room that was started again is another process.
             self._save_endpoints()
-
-
-def _calm_threads() -> dict[str, str]:
-    # Numeric libraries start a thread a core in every process; a dozen processes share these cores.
-    return {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from guidevane.errors import Misconfigured
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+_log = logging.getLogger(__name__)
 __all__ = ["Change", "Child", "Patience", "State", "Supervisor"]
 
 
@@ -25,8 +27,9 @@ class Supervisor:
 
     ``start`` returns at once, ``wait_ready`` when all are ready, and ``watch`` raises when one is given
     up: when it kept dying without being ready, or ended with ``EX_CONFIG`` (78: a person must mend
-    something first). ``stop`` ends the children one after the other in the order given, so that who
-    drains still has what it needs. All four belong to one event loop.
+    something first). ``hire`` and ``dismiss`` add to them and take away while they run. ``stop`` ends the
+    children one after the other in the order given, so that who drains still has what it needs. All of
+    these belong to one event loop.
 
     Args:
         children: What to run, in the order in which to stop.
@@ -45,17 +48,17 @@ class Supervisor:
         patience: Patience | None = None,
         die_with_parent: bool = False,
     ) -> None:
-        self._wards = [
-            Ward(
-                child,
-                state_dir=state_dir,
-                on_change=on_change,
-                patience=patience or Patience(),
+        def ward(child: Child) -> Ward:
+            return Ward(
+                child, state_dir=state_dir, on_change=on_change, patience=patience or Patience(),
                 die_with_parent=die_with_parent,
-            )
-            for child in children
-        ]
+            )  # fmt: skip
+
+        self._ward = ward
+        self._on_change = on_change
+        self._wards = [ward(child) for child in children]
         self._tasks: list[asyncio.Task[None]] = []
+        self._hired: dict[str, asyncio.Task[None]] = {}
 
     def pids(self) -> dict[str, int]:
         """Return the processes of the children that run now, in the order given."""
@@ -65,6 +68,36 @@ class Supervisor:
         """End one child in order and start it again with ``env`` added to what it was told at first; return at once."""
         (ward,) = (ward for ward in self._wards if ward.child.name == name)
         await ward.renew(env)
+
+    def hire(self, child: Child, *, beside: str) -> None:
+        """Keep one more child running, to be stopped right after the one ``beside`` which it works.
+
+        Whoever is hired may be given up (``State.GIVEN_UP``) without the others: they go on.
+        """
+        place = next(at for at, ward in enumerate(self._wards) if ward.child.name == beside) + 1
+        ward = self._ward(child)
+        self._wards.insert(place, ward)
+        self._hired[child.name] = asyncio.create_task(self._keep(ward), name=f"keep {child.name}")
+
+    async def dismiss(self, name: str) -> None:
+        """End a child that was hired, in order: SIGTERM, and SIGKILL where it has not drained in time."""
+        (ward,) = (ward for ward in self._wards if ward.child.name == name)
+        task = self._hired.pop(name)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await ward.end()
+        self._wards.remove(ward)
+
+    def ready(self, name: str) -> bool:
+        """Tell whether a child is ready."""
+        return any(ward.ready.is_set() for ward in self._wards if ward.child.name == name)
+
+    async def _keep(self, ward: Ward) -> None:
+        try:
+            await ward.keep()
+        except Misconfigured as hopeless:
+            _log.error("%s", hopeless)
+            self._on_change(Change(ward.child.name, State.GIVEN_UP))
 
     def start(self) -> None:
         """Start all children; from now on they are restarted when they die."""
@@ -113,8 +146,9 @@ class Supervisor:
     async def stop(self) -> None:
         """End all children in their order: SIGTERM, and SIGKILL for one that has not drained in time."""
         # Nobody is restarted once stopping has begun, not even who dies while another drains.
-        for task in self._tasks:
+        tasks = (*self._tasks, *self._hired.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for ward in self._wards:
             await ward.end()

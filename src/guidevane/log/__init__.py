@@ -145,8 +145,12 @@ class Consumer(Protocol):
         ...
 
     async def close(self) -> None:
-        """Leave the group at once."""
+        """Leave the group; a static member's place is kept for its session's length."""
         ...
+
+    async def resign(self) -> None:
+        """Leave the group for good: what a static member owned is dealt out at once."""
+        await self.close()
 
 
 class Producer(Protocol):

@@ -93,6 +93,8 @@ class Worker:
         self._generation = 0
         self._joined = asyncio.Event()
         self._given_up = False
+        # Whether this member leaves its group for good when it ends.
+        self.resigns = False
 
     def gather(self, fetch: Fetch) -> None:
         """Change how records are gathered, from the next fetch on."""
@@ -162,7 +164,8 @@ class Worker:
             self._consumer = None
             await self._abandon()
             # A cluster that is gone must not keep us from starting over.
-            for close in (consumer.close, delivery.close):
+            leave = consumer.resign if self.resigns and stop.is_set() else consumer.close
+            for close in (leave, delivery.close):
                 with suppress(GuidevaneError, TimeoutError, asyncio.InvalidStateError):
                     async with asyncio.timeout(5.0):
                         await close()

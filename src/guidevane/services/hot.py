@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from guidevane.runtime.room import Room, S
     from guidevane.runtime.stage import Stage
 
-FETCH_WAIT = "fetch_wait_s"
+FETCH_WAIT, CONSUMERS = "fetch_wait_s", "consumers"
 
 
 async def run_hot(
@@ -42,10 +42,16 @@ async def run_hot(
             worker.gather(replace(worker.fetch_settings, wait_s=wait_s))
             room.metrics.gauge(names.FETCH_WAIT_SECONDS, wait_s)
         room.metrics.gauge(names.CONTROL_EPOCH, said["epoch"])
+        if room.name == stages[0].name:
+            staff(said)
         if also is not None:
             also(said)
 
+    def staff(said: Control) -> None:
+        worker.resigns = leaves(room.settings.instance, said["settings"].get(CONSUMERS))
+
     # Fused stages are fetched for once, before the first of them: its wait is everyone's.
+    told.setdefault(room.name, staff)
     told[stages[0].name] = gather
     room.metrics.gauge(names.FETCH_WAIT_SECONDS, worker.fetch_settings.wait_s)
 
@@ -65,6 +71,19 @@ async def run_hot(
                 together.create_task(_awaited(each))
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from several
+
+
+def leaves(instance: str, consumers: float | None) -> bool:
+    """Tell whether a member of a group will not come back: its number is beyond those that are wanted.
+
+    Who keeps its place over a restart spares the group a rebalance; who is gone for good holds its partitions up for
+    the length of a session.
+
+    >>> leaves("p-ingest-2", 2.0), leaves("p-ingest-1", 2.0), leaves("p-ingest-0", None), leaves("laptop", 1.0)
+    (True, False, False, False)
+    """
+    number = instance.rpartition("-")[2]
+    return consumers is not None and number.isdecimal() and int(number) >= consumers
 
 
 async def _awaited(each: Awaitable[None]) -> None:

@@ -133,6 +133,14 @@ ACKNOWLEDGE_DURATION_SECONDS = _metric(
     "From a batch's last answers to their acknowledgement by the log.",
 )
 
+LOOP_BUSY_SECONDS_TOTAL = _metric(
+    "counter",
+    "loop_busy_seconds_total",
+    "s",
+    "",
+    "CPU time of the thread that the room's loop runs on: a second in each second is all that a process can do.",
+)
+
 # What is under way.
 IN_FLIGHT_RECORDS = _metric("gauge", "in_flight_records", "{record}", "", "Records fetched and not yet committed.")
 IN_FLIGHT_BYTES = _metric("gauge", "in_flight_bytes", "By", "", "Bytes fetched and not yet committed.")
@@ -171,7 +179,7 @@ REPLICAS = _metric("gauge", "replicas", "{replica}", "member", "Replicas wanted 
 ALERTS_TOTAL = _metric("counter", "alerts_total", "{alert}", "kind", "Alerts raised by the monitors.")
 OUTCOMES_TOTAL = _metric("counter", "outcomes_total", "{outcome}", "", "Decisions joined with their label.")
 CONTROLLER_ACTIONS_TOTAL = _metric(
-    "counter", "controller_actions_total", "{action}", "action", "What the controller decided: set, scale, hold."
+    "counter", "controller_actions_total", "{action}", "action", "What the controller decided: set, scale, staff, hold."
 )
 CONTROLLER_FAILURES_TOTAL = _metric(
     "counter", "controller_failures_total", "{action}", "action", "Actions of the controller that did not succeed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Final
 
 from guidevane.log import Message
@@ -26,11 +27,17 @@ class Publisher:
     """Writes what happened in each interval; its trouble is counted, told once, and never the room's.
 
     ``encode`` is ``Codec(catalogue).encoder("telemetry")``. What could not be written is lost: the
-    next event speaks of its own interval only, and whoever reads sees the gap.
+    next event speaks of its own interval only, and whoever reads sees the gap. ``busy_s`` is the CPU time that the
+    room's loop has taken so far, asked for in the loop.
     """
 
     def __init__(
-        self, metrics: Metrics, producer: Producer, encode: Callable[[Telemetry], bytes], clock: Clock
+        self,
+        metrics: Metrics,
+        producer: Producer,
+        encode: Callable[[Telemetry], bytes],
+        clock: Clock,
+        busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self._metrics = metrics
         self._producer = producer
@@ -38,10 +45,13 @@ class Publisher:
         self._clock = clock
         self._key = f"{metrics.pipeline}/{metrics.room}/{metrics.instance}".encode()
         self._troubled = False
+        self._busy_s = busy_s
+        self._was_busy_s: float | None = None
 
     async def run(self, stop: asyncio.Event, *, every_s: float = 1.0) -> None:
         """Publish until ``stop`` is set, and once more then. Never raises, but passes cancellation on."""
         self._metrics.begin(self._clock.now_us())
+        self._was_busy_s = self._busy_s()
         while not stop.is_set():
             try:
                 async with asyncio.timeout(every_s):
@@ -52,6 +62,9 @@ class Publisher:
 
     async def publish(self) -> bool:
         """Drain the metrics and write them; tell whether that went well. Never raises."""
+        if self._was_busy_s is not None:
+            before_s, self._was_busy_s = self._was_busy_s, self._busy_s()
+            self._metrics.count(names.LOOP_BUSY_SECONDS_TOTAL, max(self._was_busy_s - before_s, 0.0))
         try:
             value = self._encode(self._metrics.drain(self._clock.now_us()))
             async with asyncio.timeout(_PATIENCE_S):

@@ -33,7 +33,7 @@ from guidevane.telemetry.service import served
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY
 
 CODEC = Codec(Catalogue())
-SITE = Site(members=(Movable(name="deep", cpus=0.1),), slo_s=0.2, epsilon=0.01, most=4)
+SITE = Site(members=(Movable(name="deep", cpus=0.1),), slo_s=0.2, epsilon=0.01, most=4, partitions=12, most_consumers=6)
 GUIDE = Guide(SITE)
 
 
@@ -66,6 +66,22 @@ class Serve:
         self.wanted[member] = replicas
 
 
+class Crew:
+    """Whoever runs the rooms: a dict, and whether it answers."""
+
+    def __init__(self) -> None:
+        self.wanted = dict.fromkeys(HOT, 1)
+        self.refuses = ""
+
+    async def consumers(self, rooms):
+        return {name: self.wanted.setdefault(name, 1) for name in rooms}
+
+    async def staff(self, room: str, consumers: int) -> None:
+        if self.refuses:
+            raise Misconfigured(self.refuses)
+        self.wanted[room] = consumers
+
+
 class World:
     """A log, rooms that speak once a second, and a controller that can die."""
 
@@ -73,6 +89,9 @@ class World:
         self.clock = Clock()
         self.log = MemoryLog(clock=self.clock)
         self.serve = Serve(**(replicas or {"deep": 1}))
+        self.crew = Crew()
+        self.busy: dict[str, float] = {}
+        self.level: float | None = None
         self.rooms = {name: Metrics("p", name, "0") for name in HOT}
         self.silent: set[str] = set()
         self.age_s = 0.05
@@ -84,8 +103,9 @@ class World:
         metrics = Metrics("p", "controller", "0")
         producer = await self.log.producer(name="controller")
         ports = Ports(
-            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock), Fence(self.clock, 10.0)
-        )
+            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock), Fence(self.clock, 10.0),
+            self.crew,
+        )  # fmt: skip
         self.live = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, ports)
         await self.live.ready()
         self.consumer = self.log.consumer([TELEMETRY], group="p.controller", instance=instance, fetch=FETCH)
@@ -105,6 +125,9 @@ class World:
         now_us = self.clock.now_us()
         for name, metrics in self.rooms.items():
             metrics.count(names.EVENTS_TOTAL, self.rate, stage=name, result="out")
+            metrics.count(names.LOOP_BUSY_SECONDS_TOTAL, self.busy.get(name, 0.1))
+            if name == "inference" and self.level is not None:
+                metrics.gauge(names.DEGRADE_LEVEL, self.level)
             metrics.observe(names.AGE_SECONDS, np.full(self.rate, self.age_s), stage=name)
             if name == "ingest":
                 metrics.arrive(name, np.linspace(now_us - 1e6, now_us - 1, self.rate), now_us)
@@ -356,6 +379,55 @@ async def test_given_serve_that_does_not_answer_then_the_failure_is_audited_and_
     for _ in range(15):
         await world.second()
     assert world.serve.wanted["deep"] > 1
+
+
+async def test_given_a_room_that_is_full_then_more_of_it_are_run_and_the_effect_is_looked_for() -> None:
+    world = World()
+    await world.controller()
+    world.busy = {"preprocess": 0.95}
+    told = [await world.second() for _ in range(90)]
+
+    assert world.crew.wanted == {"ingest": 1, "preprocess": 2, "inference": 1, "postprocess": 1}
+    assert world.live.control["preprocess"]["settings"]["consumers"] == 2
+    row = next(row for row in world.audit() if row["action"] == "staff")
+    assert (row["object"], row["reason"]) == (
+        "p/preprocess",
+        "1 → 2 consumers: as the control topic has it; 1 are heard",
+    )
+    (effect,) = (each for decision in told for each in decision.effects if each.name == "consumers")
+    assert (effect.subject, effect.value, effect.took) == ("preprocess", 2.0, False), "one instance speaks here"
+
+
+async def test_given_nobody_who_may_scale_then_the_failure_is_audited_with_the_way_out_and_the_rooms_go_on() -> None:
+    world = World()
+    await world.controller()
+    world.busy, world.crew.refuses = {"ingest": 0.95}, "forbidden → allow the service account to patch"
+    for _ in range(20):
+        await world.second()
+
+    failed = [row for row in world.audit() if row["action"] == "failed"]
+    assert [(row["object"], row["reason"]) for row in failed] == [("p/ingest", world.crew.refuses)]
+    assert world.crew.wanted["ingest"] == 1
+
+
+async def test_given_more_than_a_replica_that_cannot_be_joined_bears_then_events_are_served_by_slack_until_it_can():
+    world = World(deep=4)
+    world.level = 0.0
+    await world.controller()
+    await world.scaled(15)
+    world.rate = 2_500
+    for _ in range(6):
+        await world.second()
+
+    row = next(row for row in world.audit() if row["object"] == "p/inference" and "level" in row["reason"])
+    assert row["reason"].startswith("level 0 → 1: ")
+    assert "ready of deep answer" in row["reason"]
+    assert "forecast" in row["reason"]
+    assert world.live.control["inference"]["settings"]["level"] == 1.0
+    world.level, world.rate = 1.0, 100
+    for _ in range(60):
+        await world.second()
+    assert world.live.control["inference"]["settings"]["level"] == 0.0
 
 
 async def test_given_nonsense_on_the_topics_then_it_is_left_out() -> None:

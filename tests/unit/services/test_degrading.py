@@ -14,7 +14,7 @@ from tests.unit.services.overload import PIPELINE
 
 from guidevane.control.ladder import Choice, Timed, steps
 from guidevane.services.inference.dispatch import Dispatch
-from guidevane.services.inference.expecting import Call, Expecting, Line
+from guidevane.services.inference.expecting import Band, Call, Expecting
 from guidevane.services.inference.shares import Shares
 from guidevane.services.inference.triage import Knobs, Triage, Waiting
 from guidevane.testing import ManualClock
@@ -70,7 +70,7 @@ def test_given_any_events_that_someone_would_shed_then_no_group_is_shed_beyond_t
 def test_given_times_on_a_line_then_the_line_is_found_and_never_falls(
     base_s: float, per_row_s: float, sizes: list[int]
 ) -> None:
-    line = Line()
+    line = Band()
     for rows in sizes:
         line.learn(rows, base_s + per_row_s * rows)
 
@@ -157,6 +157,19 @@ class Answers:
 
 def numbers(start: int, stop: int) -> list[Waiting]:
     return [Waiting(each, {}, False, False) for each in range(start, stop)]
+
+
+def test_given_a_controller_that_said_how_many_calls_then_no_more_leave_whatever_the_members_seem_to_bear() -> None:
+    for level in (0, 1):
+        open_, told = (
+            Triage(PIPELINE, Expecting(PIPELINE.ensemble), Knobs(max_batch=4, calls=1, level=level, told=told))
+            for told in (False, True)
+        )
+        events = waiting(0.5, 0.5)
+
+        assert open_(events, 0, 1.0, under_way=1).batch
+        assert told(events, 0, 1.0, under_way=0).batch
+        assert not told(events, 0, 1.0, under_way=1).batch
 
 
 def dispatch(answers: Answers) -> Dispatch[Waiting, int]:

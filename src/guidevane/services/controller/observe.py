@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict, deque
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
-from guidevane.control.observation import HOT, MemberSeen, Observation, StageSeen
-from guidevane.control.plant import Served
+from guidevane.control.observation import HOT, MemberSeen, Observation, RoomSeen, StageSeen
+from guidevane.control.staffing import CONSUMERS
 from guidevane.errors import Reject
 from guidevane.services.controller.arrivals import Arrivals
+from guidevane.services.controller.hearing import Heard, busy_share, matching, served, stages_of, total_of
 from guidevane.services.controller.learning import Profiler
 from guidevane.telemetry import names
 from guidevane.telemetry.histogram import BUCKETS, merge, quantile
-from guidevane.telemetry.metrics import Series
 from guidevane.topics import Topics
 
 if TYPE_CHECKING:
@@ -24,32 +23,12 @@ if TYPE_CHECKING:
     from guidevane.events import Control, Histogram, Telemetry
     from guidevane.services.controller.act import Standing
 
-V = TypeVar("V")
-
 WINDOW_S: Final = 10.0
 SILENT_S: Final = 5.0
 ACTOR: Final = "controller"
 REPLICAS: Final = "replicas."
 """What a person writes in front of a member's name, on the control topic for inference, to set its replicas."""
 _INPUTS: Final = {"preprocess": "accepted", "inference": "features", "postprocess": "predictions", "ingest": "events"}
-_NEEDED: Final = frozenset(
-    {
-        names.EVENTS_TOTAL, names.DECISIONS_TOTAL, names.LATE_TOTAL, names.DEAD_LETTERS_TOTAL, names.AGE_SECONDS,
-        names.SERVED_BATCHES_TOTAL, names.SERVED_RECORDS_TOTAL, names.SERVED_SECONDS_TOTAL, names.MEMBER_IN_FLIGHT_ROWS,
-        names.CONSUMER_LAG_RECORDS, names.FETCH_WAIT_SECONDS, names.MAX_BATCH,
-    }
-)  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """One telemetry event, and when it came by our own clock: rooms on other machines have others."""
-
-    at_us: int
-    interval_s: float
-    counters: Mapping[str, list[tuple[Mapping[str, str], float]]]
-    gauges: Mapping[str, list[tuple[Mapping[str, str], float]]]
-    histograms: Mapping[str, list[tuple[Mapping[str, str], Histogram]]]
 
 
 class Window:
@@ -64,8 +43,8 @@ class Window:
         self._pipeline = pipeline
         self._deployments = deployments
         self.profiler = profiler or Profiler()
-        self._heard: dict[tuple[str, str], deque[_Heard]] = defaultdict(deque)
-        self._new: list[_Heard] = []
+        self._heard: dict[tuple[str, str], deque[Heard]] = defaultdict(deque)
+        self._new: list[Heard] = []
         self._arrivals = Arrivals()
         self._looked_us: int | None = None
 
@@ -75,9 +54,7 @@ class Window:
             return
         if any(len(each["buckets"]) != BUCKETS for each in said["histograms"].values()):
             raise Reject("buckets", f"{said['room']}/{said['instance']} runs a version with other histograms")
-        heard = _Heard(
-            now_us, said["interval_s"], _sorted(said["counters"]), _sorted(said["gauges"]), _sorted(said["histograms"])
-        )
+        heard = Heard.of(said, now_us)
         self._heard[said["room"], said["instance"]].append(heard)
         self._new.append(heard)
         for each in said["arrivals"]:
@@ -90,10 +67,15 @@ class Window:
         *,
         control: Mapping[str, Control],
         replicas: Mapping[str, Standing],
+        consumers: Mapping[str, int] = MappingProxyType({}),
         paused: str = "",
         expected_per_s: float | None = None,
     ) -> Observation:
-        """Return the pipeline as it is now: ``control`` is in force by room, ``replicas`` as Serve says by member."""
+        """Return the pipeline as it is now.
+
+        ``control`` is in force by room, ``replicas`` as Serve says by member, ``consumers`` by room as whoever runs the
+        rooms says.
+        """
         self._forget(now_us)
         new, self._new = self._new, []
         stages = [each for name in HOT if (each := self._stage(name, control.get(name), new)) is not None]
@@ -103,24 +85,25 @@ class Window:
             self._deployment(name, together, replicas.get(name), told, new, now_us)
             for name, together in self._deployments.items()
         ]
-        each_served = {name: _served(new, name) for together in self._deployments.values() for name in together}
+        each_served = {name: served(new, name) for together in self._deployments.values() for name in together}
         self.profiler.follow(stages, members, each_served, now_us / 1e6)
         interval_s = 0.0 if self._looked_us is None else (now_us - self._looked_us) / 1e6
         self._looked_us = now_us
         rate = first.rate_per_s if first is not None else None
-        shed = _sum(new, names.DECISIONS_TOTAL, outcome="shed")
-        dead = _sum(new, names.DEAD_LETTERS_TOTAL)
-        ended = _sum(new, names.DECISIONS_TOTAL) + dead
+        shed = total_of(new, names.DECISIONS_TOTAL, outcome="shed")
+        dead = total_of(new, names.DEAD_LETTERS_TOTAL)
+        ended = total_of(new, names.DECISIONS_TOTAL) + dead
         return Observation(
             at_us=now_us,
             pipeline=self._pipeline,
             interval_s=interval_s,
             counts=self._arrivals.since_last(now_us, None if first is None else first.lag_records, rate or 0.0),
             ended=ended,
-            missed=min(_sum(new, names.LATE_TOTAL) + shed + dead, ended),
+            missed=min(total_of(new, names.LATE_TOTAL) + shed + dead, ended),
             shed=shed,
             stages=tuple(stages),
             members=tuple(members),
+            rooms=tuple(self._hosts(control, consumers)),
             lines=self.profiler.lines(),
             way_s=self.profiler.way_s,
             expected_per_s=rate if expected_per_s is None else expected_per_s,
@@ -136,7 +119,7 @@ class Window:
             while now_us - heard[0].at_us > WINDOW_S * 1e6:
                 heard.popleft()
 
-    def _stage(self, name: str, control: Control | None, new: Sequence[_Heard]) -> StageSeen | None:
+    def _stage(self, name: str, control: Control | None, new: Sequence[Heard]) -> StageSeen | None:
         rooms = self._rooms(name)
         if not rooms:
             return None
@@ -152,7 +135,7 @@ class Window:
             lag_records=self._gauge(names.CONSUMER_LAG_RECORDS, topic=getattr(Topics(self._pipeline), _INPUTS[name])),
             age_p50_s=quantile(ages["buckets"], 0.5),
             age_p99_s=quantile(ages["buckets"], 0.99),
-            served=_served(new, name),
+            served=served(new, name),
             running=running,
             # What rooms started with is in force until the control topic says otherwise.
             settings={**running, **({} if control is None else control["settings"])},
@@ -165,26 +148,46 @@ class Window:
         together: Sequence[str],
         standing: Standing | None,
         told: Mapping[str, float],
-        new: Sequence[_Heard],
+        new: Sequence[Heard],
         now_us: int,
     ) -> MemberSeen:
         """Return a deployment, whose replicas compute for each of its members, and are called once for all."""
         set_to = told.get(f"{REPLICAS}{name}")
         known = MemberSeen(
             name=name,
-            served=_served(new, name, *(each for each in together if each != name)),
+            served=served(new, name, *(each for each in together if each != name)),
             waiting=self._gauge(names.MEMBER_IN_FLIGHT_ROWS, member=name),
             told=max(int(set_to), 0) if set_to is not None and math.isfinite(set_to) else None,
         )
         return known if standing is None else self.profiler.placed(known, standing, now_us / 1e6)
 
+    def hosts(self) -> tuple[str, ...]:
+        """Return the rooms of the hot path that say something of themselves."""
+        return tuple(sorted({room for stage in HOT for room in self._rooms(stage)}))
+
+    def _hosts(self, control: Mapping[str, Control], consumers: Mapping[str, int]) -> Iterator[RoomSeen]:
+        for name in self.hosts():
+            heard = [each for (room, _), each in self._heard.items() if room == name]
+            said = control.get(name)
+            told = None if said is None else said["settings"].get(CONSUMERS)
+            busy = [share for each in heard if (share := busy_share(each)) is not None]
+            yield RoomSeen(
+                name=name,
+                heard=len(heard),
+                # Who does not say it is taken to be as busy as the others.
+                busy=sum(busy) / len(busy) * len(heard) if busy else None,
+                wanted=consumers.get(name),
+                told=max(int(told), 1) if told is not None and math.isfinite(told) else None,
+                told_by="" if said is None or said["actor"] == ACTOR else said["actor"],
+            )
+
     def _rooms(self, stage: str) -> set[str]:
         """Return the rooms that host a stage: those that count under its name, and its own room before it counts."""
-        return {room for (room, _), heard in self._heard.items() if room == stage or stage in _stages_of(heard[-1])}
+        return {room for (room, _), heard in self._heard.items() if room == stage or stage in stages_of(heard[-1])}
 
     def _first_of(self, room: str) -> str:
         hosted = {room} | {
-            stage for (name, _), heard in self._heard.items() if name == room for stage in _stages_of(heard[-1])
+            stage for (name, _), heard in self._heard.items() if name == room for stage in stages_of(heard[-1])
         }
         return next((name for name in HOT if name in hosted), room)
 
@@ -192,10 +195,11 @@ class Window:
         for setting, gauge, shown in (
             ("fetch_wait_s", names.FETCH_WAIT_SECONDS, fetches),
             ("max_batch", names.MAX_BATCH, stage == "inference"),
+            ("level", names.DEGRADE_LEVEL, stage == "inference"),
         ):
             for (room, _), heard in self._heard.items():
                 if shown and room in rooms:
-                    for value in _matching(heard[-1].gauges, gauge):
+                    for value in matching(heard[-1].gauges, gauge):
                         yield setting, value
 
     def _rate(self, metric: str, **labels: str) -> float | None:
@@ -204,14 +208,14 @@ class Window:
         for heard in self._heard.values():
             # An event without an interval (a room's first, or its clock was set back) has no rate.
             timed = [each for each in heard if each.interval_s > 0]
-            counted = [value for each in timed for value in _matching(each.counters, metric, **labels)]
+            counted = [value for each in timed for value in matching(each.counters, metric, **labels)]
             if counted:
                 known = True
                 total += sum(counted) / sum(each.interval_s for each in timed)
         return total if known and math.isfinite(total) else None
 
     def _gauge(self, metric: str, **labels: str) -> float | None:
-        values = [v for heard in self._heard.values() for v in _matching(heard[-1].gauges, metric, **labels)]
+        values = [v for heard in self._heard.values() for v in matching(heard[-1].gauges, metric, **labels)]
         total = sum(values)
         return total if values and math.isfinite(total) else None
 
@@ -220,55 +224,5 @@ class Window:
             found
             for heard in self._heard.values()
             for each in heard
-            for found in _matching(each.histograms, metric, **labels)
+            for found in matching(each.histograms, metric, **labels)
         )
-
-
-def _served(new: Sequence[_Heard], station: str, *with_it: str) -> tuple[Served, ...]:
-    """Return the batches that a station served, by size class: the mean size, the mean time, how many.
-
-    Those ``with_it`` compute for the same batches, one after the other: their time counts as its own.
-    """
-    totals: dict[str, list[float]] = {}
-    for at, metric in enumerate((names.SERVED_BATCHES_TOTAL, names.SERVED_RECORDS_TOTAL, names.SERVED_SECONDS_TOTAL)):
-        counted = {station, *with_it} if metric == names.SERVED_SECONDS_TOTAL else {station}
-        for heard in new:
-            for labels, value in heard.counters.get(metric, ()):
-                if labels.get("station") in counted and math.isfinite(value):
-                    totals.setdefault(labels.get("size", ""), [0.0, 0.0, 0.0])[at] += value
-    return tuple(
-        Served(max(round(records / batches), 1), seconds / batches, int(batches))
-        for batches, records, seconds in totals.values()
-        if batches >= 1 and seconds > 0
-    )
-
-
-def _sum(new: Sequence[_Heard], metric: str, **labels: str) -> int:
-    total = sum(value for heard in new for value in _matching(heard.counters, metric, **labels))
-    return int(total) if math.isfinite(total) else 0
-
-
-def _stages_of(heard: _Heard) -> set[str]:
-    return {labels["stage"] for labels, _ in heard.counters.get(names.EVENTS_TOTAL, ()) if "stage" in labels}
-
-
-def _matching(values: Mapping[str, list[tuple[Mapping[str, str], V]]], metric: str, **labels: str) -> Iterator[V]:
-    for found, value in values.get(metric, ()):
-        if labels.items() <= found.items():
-            yield value
-
-
-def _sorted(values: Mapping[str, V]) -> dict[str, list[tuple[Mapping[str, str], V]]]:
-    """Return what is steered by, by metric; the rest, most of it, is left out."""
-    found: dict[str, list[tuple[Mapping[str, str], V]]] = {}
-    for key, value in values.items():
-        name, labels = _read(key)
-        if name in _NEEDED:
-            found.setdefault(name, []).append((labels, value))
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _read(key: str) -> tuple[str, Mapping[str, str]]:
-    series = Series.of(key)
-    return series.name, dict(series.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -17,6 +17,7 @@ from guidevane.services.controller.act import ServeScaler
 from guidevane.services.controller.answering import answered
 from guidevane.services.controller.observe import Window
 from guidevane.services.controller.service import Controller, Ports
+from guidevane.services.controller.staffing import open_staffing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,11 +40,17 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
     site = site_of(pipeline, settings)
     producer = await patiently(room, lambda: room.log.producer(name=f"{settings.instance}-control"))
     try:
-        # trust_env: a proxy of the environment has no business between us and Ray.
-        async with httpx.AsyncClient(base_url=settings.ray_dashboard, trust_env=False) as client:
+        async with AsyncExitStack() as stack:
+            # trust_env: a proxy of the environment has no business between us and Ray.
+            client = await stack.enter_async_context(
+                httpx.AsyncClient(base_url=settings.ray_dashboard, trust_env=False)
+            )
             scaler = ServeScaler(client, pipeline.name, token_path=os.environ.get("RAY_AUTH_TOKEN_PATH"))
             fence = Fence(room.clock, settings.session_timeout_s)
-            ports = Ports(room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health, fence)
+            staffing = await stack.enter_async_context(open_staffing(settings, pipeline.name))
+            ports = Ports(
+                room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health, fence, staffing
+            )
             window = Window(pipeline.name, pipeline.ensemble.deployments)
             controller = Controller(pipeline.name, window, lambda: prepare(site), ports, watchful)
             room.health.pages["/whatif"] = lambda query: answered(controller, query)
@@ -89,6 +96,11 @@ def site_of(pipeline: Pipeline, settings: ControllerSettings) -> Site:
         most=settings.max_replicas,
         cpus=settings.replica_cpus or None,
         startup_s=settings.startup_s,
+        partitions=pipeline.partitions,
+        most_consumers=1 if settings.consumers_by == "nobody" else settings.max_consumers,
+        room_startup_s=settings.room_startup_s,
+        level=pipeline.degrade.level,
+        most_level=pipeline.degrade.most,
         measured=None if settings.profile is None else _measured(settings, tuple(ensemble.deployments)),
     )
 

@@ -13,6 +13,7 @@ from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Reject, Retr
 from guidevane.events import Control
 from guidevane.log import Fetch, Message, Partition
 from guidevane.services.controller.act import Auditor
+from guidevane.services.controller.hands import Hands
 from guidevane.services.controller.observe import ACTOR, Window
 from guidevane.services.controller.telling import ROOM, Teller
 from guidevane.telemetry import names
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from guidevane.events import Telemetry
     from guidevane.log import Consumer, Log, Producer, Record
     from guidevane.runtime.fence import Fence
-    from guidevane.services.controller.act import Scaler, Standing
+    from guidevane.services.controller.act import Scaler
     from guidevane.services.controller.learning import Detector
+    from guidevane.services.controller.staffing import Staffing
     from guidevane.telemetry.health import Health
     from guidevane.telemetry.metrics import Metrics
 
@@ -37,7 +39,6 @@ PLAN: Final = "plan"
 """The key of the control topic under which a controller leaves to the next one what it was ready for."""
 LEADS: Final = Partition(TELEMETRY, 0)
 """Who owns this in the controllers' group steers; the others wait."""
-_LOOK_S: Final = 5.0
 _PLAN_EVERY_S: Final = 10.0
 _PLAN_HOLDS_S: Final = 900.0
 FETCH: Final = Fetch(wait_s=0.25, max_records=2_000)
@@ -56,6 +57,7 @@ class Ports:
     metrics: Metrics
     health: Health
     fence: Fence
+    staffing: Staffing | None = None
 
 
 class Controller:
@@ -87,8 +89,7 @@ class Controller:
         self._teller = Teller(pipeline, Auditor(ports.log, ports.producer, ports.codec, ports.clock), ports.clock)
         self._telemetry = ports.codec.decoder("telemetry")
         self._settings = ports.codec.decoder("control")
-        self._replicas: Mapping[str, Standing] = {}
-        self._looked_s: float | None = None
+        self._hands = Hands(ports.scaler, ports.staffing, ports.clock, ports.metrics)
         self._planned_s: float | None = None
 
     async def run(self, stop: asyncio.Event, *, group: str, instance: str, every_s: float = 1.0) -> None:
@@ -131,7 +132,8 @@ class Controller:
     async def recover(self, consumer: Consumer) -> None:
         """Begin to lead: read all that was ever set, and telemetry from now on."""
         log = self.ports.log
-        self.memory, self._looked_s = None, None
+        self.memory = None
+        self._hands.forget()
         consumer.seek(LEADS, (await log.ends(TELEMETRY)).get(0, 0))
         for record in await log.read(Partition(CONTROL, 0), 0):
             self.follow(record)
@@ -177,15 +179,16 @@ class Controller:
 
     async def observe(self) -> Observation:
         """Return what is known now."""
-        await self._look()
+        await self._hands.look(self._window.hosts())
         told, now_us = self.control.get(ROOM), self.ports.clock.now_us()
         paused = f"by {told['actor']}: {told['reason']}" if told and told["settings"].get("paused") else ""
         plan = self.control.get(PLAN)
         fresh = plan is not None and 0 <= now_us - plan["at_us"] < _PLAN_HOLDS_S * 1e6
         expected = plan["settings"].get("rate_per_s") if plan is not None and fresh else None
         return self._window.observe(
-            now_us, control=self.control, replicas=self._replicas, paused=paused, expected_per_s=expected
-        )
+            now_us, control=self.control, replicas=self._hands.replicas, consumers=self._hands.consumers, paused=paused,
+            expected_per_s=expected,
+        )  # fmt: skip
 
     async def _lead(
         self, consumer: Consumer, settings: Consumer, stop: asyncio.Event, every_s: float, preparing: asyncio.Task[None]
@@ -209,22 +212,6 @@ class Controller:
             if leads and not stop.is_set() and LEADS in consumer.assignment():
                 await self.step()
 
-    async def _look(self) -> None:
-        """Ask Serve: not each second, for that costs its controller, but while a replica starts."""
-        now_s = self.ports.clock.monotonic_s()
-        calm = not any(each.starting for each in self._replicas.values())
-        if self._looked_s is not None and calm and now_s - self._looked_s < _LOOK_S:
-            return
-        self._looked_s = now_s
-        try:
-            self._replicas = await self.ports.scaler.replicas()
-        except (Retryable, Misconfigured) as trouble:
-            if self._replicas:
-                _logger.warning("replicas are not known: %s", trouble)
-            self._replicas = {}
-        for member, standing in self._replicas.items():
-            self.ports.metrics.gauge(names.REPLICAS, standing.wanted, member=member)
-
     async def _do(self, act: Act, decision: Decision, seen: Observation) -> None:
         """Write down what will be done, then do it; where it fails, write that down too and go on."""
         await self._teller.act(act, decision, seen)
@@ -232,15 +219,10 @@ class Controller:
             await self._write(act.room, {act.name: act.value}, act.reason)
             return
         try:
-            await self.ports.scaler.scale(act.member, act.replicas)
+            await self._hands.do(act)
         except (Retryable, Misconfigured) as failed:
-            self.ports.metrics.count(names.CONTROLLER_FAILURES_TOTAL, action="scale")
+            self.ports.metrics.count(names.CONTROLLER_FAILURES_TOTAL, action=type(act).__name__.lower())
             await self._teller.failure(act, str(failed))
-            # Serve shall say itself where it stands before this is tried again.
-            self._replicas = {name: each for name, each in self._replicas.items() if name != act.member}
-            return
-        self._looked_s = None
-        self.ports.metrics.gauge(names.REPLICAS, act.replicas, member=act.member)
 
     async def _write(self, room: str, settings: Mapping[str, float], reason: str) -> None:
         before = self.control.get(room)

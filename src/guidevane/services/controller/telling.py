@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from guidevane.control.actions import Scale
+from guidevane.control.actions import Scale, Staff
 from guidevane.services.controller.observe import ACTOR
 
 if TYPE_CHECKING:
@@ -37,12 +37,16 @@ class Teller:
         if isinstance(act, Scale):
             await self._write("scale", act.member, f"{act.before} → {act.replicas} replicas: {act.reason}", detail)
             return
+        if isinstance(act, Staff):
+            reason = f"{act.before} → {act.consumers} consumers: {act.reason}"
+            await self._write("staff", act.room, reason, detail)
+            return
         was = "" if act.before is None else f"{act.before:g} → "
         await self._write("set", act.room, f"{act.name} {was}{act.value:g}: {act.reason}", detail)
 
-    async def failure(self, act: Scale, why: str) -> None:
-        """Tell that Serve did not do it."""
-        await self._write("failed", act.member, why, {"action": asdict(act)})
+    async def failure(self, act: Scale | Staff, why: str) -> None:
+        """Tell that who runs replicas or rooms did not do it."""
+        await self._write("failed", act.member if isinstance(act, Scale) else act.room, why, {"action": asdict(act)})
 
     async def hold(self, decision: Decision, seen: Observation) -> None:
         """Tell that nothing is done, and why; the same only every ten seconds."""

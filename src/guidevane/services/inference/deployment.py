@@ -1,7 +1,7 @@
 """Members on Ray Serve: a deployment for each, or for those that share one, in one application named as the pipeline.
 
-With ``judge.py``, the only file of the rooms that imports Ray. Calls go by handle, one a deployment and micro-batch;
-Serve's HTTP proxies are not started. Replicas are scaled from outside, by the controller.
+Of the rooms only this file, ``routing.py`` and ``judge.py`` import Ray. Calls go by handle, one a deployment and
+micro-batch; Serve's HTTP proxies are not started. Replicas are scaled from outside, by the controller.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import numpy as np
 import ray
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
+from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
 from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said, identity_of, specs
+from guidevane.services.inference.routing import ShortestQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
-# Below two, a replica idles while the next batch travels; far above it, calls queue where no
-# deadline is known (forty calls in flight against four fell to 22 calls/s).
-_ONGOING = 4
+# The room knows deadlines and decides how many calls are under way: Serve is to hold none of them back. At its bound
+# it asks replicas how many they have, and one that computes does not answer: each such call waits 0.1 s (forty calls
+# against a bound of four fell to 22 a second).
+_ONGOING = 64
 _ASK_S = 10.0
+ROUTING = RequestRouterConfig(request_router_class=ShortestQueue)
 
 
 def connect() -> None:
@@ -94,6 +98,7 @@ def _bound(name: str, specs: Sequence[MemberSpec], gpus: float, others: tuple[An
         name=name,
         num_replicas=1,
         max_ongoing_requests=_ONGOING,
+        request_router_config=ROUTING,
         ray_actor_options={"num_cpus": spec.num_cpus, "num_gpus": num_gpus},
         # Serve takes three silences in a row for death: a replica that hangs is replaced after some nine seconds.
         health_check_period_s=1,

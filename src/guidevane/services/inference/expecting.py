@@ -21,13 +21,15 @@ _MOST = 64
 
 
 @dataclass(slots=True)
-class Line:
-    """A line through what was seen lately: least squares with exponential forgetting, neither end below zero.
+class Band:
+    """A line through what was seen lately, and the spread about it.
 
-    >>> line = Line()
+    Least squares with exponential forgetting; neither end of it is below zero.
+
+    >>> band = Band()
     >>> for x in (1.0, 2.0, 4.0) * 20:
-    ...     line.learn(x, 0.01 + 0.005 * x)
-    >>> round(line.mean(8.0), 3)
+    ...     band.learn(x, 0.01 + 0.005 * x)
+    >>> round(band.mean(8.0), 3)
     0.05
     """
 
@@ -76,7 +78,7 @@ class Line:
 class _Host:
     """One deployment: how long calls waited there by the work that was ahead of them, and what is ahead now."""
 
-    wait: Line = field(default_factory=Line)
+    wait: Band = field(default_factory=Band)
     ahead_s: float = 0.0
     heard_s: float = 0.0
     calls: int = 0
@@ -104,7 +106,7 @@ class Expecting:
     def __init__(self, ensemble: Ensemble) -> None:
         self._host_of = {name: host for host, names in ensemble.deployments.items() for name in names}
         self._accuracy = {each.name: each.accuracy or 1.0 for each in ensemble.deployed}
-        self._busy = {name: Line() for name in self._host_of}
+        self._busy = {name: Band() for name in self._host_of}
         self._hosts = {host: _Host() for host in ensemble.deployments}
 
     def computed(self, name: str, rows: int, busy_s: float) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from guidevane.errors import GuidevaneError
 from guidevane.runtime.room import patiently
 from guidevane.services.inference import lifeline
 from guidevane.services.inference.service import Inference, Patience, inference_stage
 from guidevane.services.inference.triage import Knobs
+from guidevane.services.inference.warming import warm_up
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 # What control events for the room may set, see Knobs.
 MAX_BATCH, CALLS, LEVEL, BEHIND = "max_batch", "calls", "level", "behind_s"
-# The first calls open connections and fill caches on both sides; a few dozen later, calls take what they take.
-_WARM_UP_ROWS = (1, 16, 64) * 8
 
 
 async def open_inference(
@@ -69,7 +66,7 @@ async def open_inference(
     def obey(said: Control) -> None:
         told = said["settings"]
         knobs.max_batch = max(1, int(told.get(MAX_BATCH, knobs.max_batch)))
-        knobs.calls = max(1, int(told.get(CALLS, knobs.calls)))
+        knobs.calls, knobs.told = max(1, int(told.get(CALLS, knobs.calls))), CALLS in told or knobs.told
         knobs.behind_s = max(0.0, told.get(BEHIND, knobs.behind_s))
         if settings.degrade:
             knobs.level = max(0, int(told.get(LEVEL, knobs.level)))
@@ -86,14 +83,9 @@ async def open_inference(
 
 async def _warm_up(room: Room[InferenceSettings], members: Members, expecting: Expecting) -> None:
     """Open the data plane to every member before the first event does; take note of how long they computed."""
-    names_ = [member.name for member in room.pipeline.ensemble.deployed]
     try:
         async with asyncio.timeout(30):
-            for rows in _WARM_UP_ROWS:
-                nothing = np.zeros((rows, room.pipeline.vector.width), dtype=np.float32)
-                answers = await asyncio.gather(*(members.ask(name, nothing) for name in names_))
-                for name, answer in zip(names_, answers, strict=True):
-                    expecting.computed(name, rows, answer.busy_s)
+            await warm_up(room.pipeline, members, expecting, room.clock)
     except (TimeoutError, GuidevaneError) as cold:
         # A member that fails on zeros may do well on events; its failures are counted there.
         room.health.ready(False, f"a member did not warm up: {cold}")

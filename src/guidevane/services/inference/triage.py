@@ -30,13 +30,14 @@ _WITHOUT: Final = frozenset({"rule", "shed"})
 class Knobs:
     """What the controller may change while the room runs.
 
-    ``calls`` is how many batches may be under way at once whatever the members seem to be able to, at level 0;
-    ``level`` how far to degrade (:class:`guidevane.Degrade`),
+    ``calls`` is how many batches may be under way at once; until it was ``told``, more may be where the members seem
+    able to take them. ``level`` is how far to degrade (:class:`guidevane.Degrade`),
     ``behind_s`` how long an answer is on its way after its members have answered.
     """
 
     max_batch: int = 256
     calls: int = 4
+    told: bool = False
     level: int = 0
     behind_s: float = 0.02
 
@@ -78,8 +79,14 @@ class Triage:
         self._rule = pipeline.decision.fallback is not None
 
     def free(self, under_way: int) -> bool:
-        """Tell whether another batch may leave at level 0, with so many under way."""
-        return under_way < self.knobs.calls or self.expecting.open(self.ensemble.names, self.knobs.max_batch)
+        """Tell whether another batch may leave at level 0, with so many under way.
+
+        Who knows how many replicas there are knows better than what waits seem to say: of many replicas that are not
+        busy, one more call waits for none, and it may be the one that keeps events from riding together.
+        """
+        if under_way < self.knobs.calls:
+            return True
+        return not self.knobs.told and self.expecting.open(self.ensemble.names, self.knobs.max_batch)
 
     def next(self, waiting: int, *, under_way: int) -> int:
         """Return how many of those who wait leave as the next batch at level 0, in the order in which they came."""
@@ -92,6 +99,8 @@ class Triage:
         waits_s = self.expecting.waits_s(now_s)
         slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
         rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))
+        if self.knobs.told and under_way >= self.knobs.calls:
+            return Picked(rule=rule, shed=shed)
         batch, choice = self._batch(waiting, slack_s, left, waits_s)
         return Picked(batch, choice, rule, shed)
 
