@@ -22,7 +22,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
 from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said, identity_of, specs
-from guidevane.services.inference.routing import ShortestQueue
+from guidevane.services.inference.routing import PLACING, ShortestQueue, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -188,6 +188,12 @@ class ServedMembers:
         host, names = key[0], tuple(together.names)
         # Whoever comes now begins another call.
         del self._rounds[key]
+        try:
+            return await self._tried(host, names, matrix)
+        finally:
+            PLACING.over(key_of(host, matrix))
+
+    async def _tried(self, host: str, names: tuple[str, ...], matrix: Vectors) -> Mapping[str, Said]:
         for attempt in range(_ATTEMPTS):
             try:
                 said = await self._handles[host].predict.remote(matrix, names)

@@ -105,7 +105,8 @@ class Dispatch(Generic[T, R]):
         """Send what may leave, answer what can wait no longer."""
         while self._waiting:
             now_s = self._clock.monotonic_s()
-            if self._shut_s is not None and now_s - self._shut_s < _LOOK_S:
+            # With nothing under way nobody would look again.
+            if self._busy and self._shut_s is not None and now_s - self._shut_s < _LOOK_S:
                 return
             if self._triage.knobs.level < BY_SLACK:
                 # As they came: nobody is looked at, however many wait.
