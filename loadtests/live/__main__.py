@@ -89,7 +89,7 @@ async def _played_by(
     standing: Trial, contender: str, times: NDArray[np.float64], replicas: dict[str, int], batch: int, most: int
 ) -> dict[str, Any]:
     # Serve batches and queues requests by itself: the room hands on what it has.
-    calls = 10_000 if contender == "ray" else max(replicas.values()) + 2
+    calls = 10_000 if contender == "ray" else max(replicas.values())
     how = "ray" if contender == "ray" else "external"
     _say(f"deploying {replicas}, batches of {batch}")
     await standing.deploy(how, replicas, 1 if contender == "ray" else batch, calls)
