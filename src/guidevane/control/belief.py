@@ -23,7 +23,7 @@ class Tuning:
 
     hold_s: float = 20.0
     hold_startups: float = 1.2
-    use_share: float = 0.6
+    use_share: float = 0.5
     plan_share: float = 0.5
     most_share: float = 1.2
     budget_horizon_s: float = 900.0

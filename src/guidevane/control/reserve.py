@@ -30,7 +30,7 @@ class Fear:
     """How much is feared, and for how long. Times in seconds, and in start-ups of the stage in question.
 
     ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of the highest that came.
-    ``use_share`` of the budget may be spent on one jump; what is to come after it lasts ``again`` times as long as what
+    ``use_share`` of the budget may be spent on one jump (headroom spends the other half); what is to come after it lasts ``again`` times as long as what
     was, or ``least_s``.
     """
 
@@ -40,7 +40,7 @@ class Fear:
     sure_startups: float = 4.0
     fade_s: float = 120.0
     fade_startups: float = 6.0
-    use_share: float = 0.7
+    use_share: float = 0.5
     least_s: float = 300.0
     again: float = 0.7
 
