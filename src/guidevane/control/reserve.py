@@ -30,8 +30,8 @@ class Fear:
     """How much is feared, and for how long. Times in seconds, and in start-ups of the stage in question.
 
     ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of the highest that came.
-    ``use_share`` of the budget may be spent on one jump (headroom spends the other half); what is to come after it lasts ``again`` times as long as what
-    was, or ``least_s``.
+    ``use_share`` of the budget may be spent on one jump (headroom spends the other half); what is to come after it
+    lasts ``again`` times as long as what was, or ``least_s``.
     """
 
     surprise: float = 3.0
