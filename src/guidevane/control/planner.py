@@ -185,10 +185,7 @@ class _Search:
         return self.trial.fits(ample)
 
     def _dive(self, vector: tuple[str, ...], replicas: tuple[int, ...], most_usd: float) -> tuple[Setting, ...] | None:
-        """Add replicas where that saves most misses per dollar, until it is feasible; None where it gets too dear.
-
-        None, too, where one more of any stage has saved nothing so often that each could have been tried twice.
-        """
+        """Add replicas where that saves most misses per dollar, until feasible; None where too dear, or for nothing."""
         idle = 0
         while idle <= 2 * len(replicas) and self._usd(vector, replicas) < most_usd - 1e-12:
             found, stages = self._batches(vector, replicas, _DIVE_RUNS)
