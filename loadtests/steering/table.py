@@ -1,4 +1,4 @@
-"""Scores as a table: for the terminal, and in Markdown."""
+"""Scores as a table, for the terminal."""
 
 from __future__ import annotations
 
@@ -30,10 +30,3 @@ def table(scores: Mapping[str, Score], *, title: str) -> Table:
     for name, score in scores.items():
         made.add_row(*row(name, score))
     return made
-
-
-def markdown(scores: Mapping[str, Score]) -> str:
-    """Return a table in Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(row(name, score)) + " |" for name, score in scores.items()]
-    return "\n".join(lines) + "\n"

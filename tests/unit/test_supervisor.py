@@ -16,9 +16,9 @@ import pytest
 from guidevane.errors import Misconfigured
 from guidevane.local.child import Change, Child, Patience, State
 from guidevane.local.crew import Crew, open_door
-from guidevane.local.fitting import new_token
 from guidevane.local.ports import free_ports
 from guidevane.local.process import MARK
+from guidevane.local.secret import new_token
 from guidevane.local.supervisor import Supervisor
 from guidevane.services.controller import staffing as controller
 

@@ -101,21 +101,3 @@ def stage_quantile_s(profile: Profile, rate_per_s: float, scv: float, setting: S
     wait_s = max(0.0, math.log(waits / (1 - p))) * theta if waits > 0 else 0.0
     service_s = profile.latency_s(formed)
     return wait_s + service_s / setting.replicas + service_s * (1 + profile.jitter * half_normal_quantile(p))
-
-
-def path_quantile_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, scv: float, p: float = 0.99) -> float:
-    """Return about the ``p`` quantile of the end-to-end time: means add up, and so do squared spreads.
-
-    Each stage counts with its median, and with what its quantile is beyond it; spreads of
-    independent stages add as squares. Of the ways into a join the longest counts.
-    """
-    medians, spreads = [], []
-    for stage, visits, setting in zip(graph.stages, graph.visits, settings, strict=True):
-        profile = stage.on(setting.hardware).profile
-        high = stage_quantile_s(profile, rate_per_s * visits, scv, setting, p)
-        middle = min(stage_quantile_s(profile, rate_per_s * visits, scv, setting, 0.5), high)
-        medians.append(middle)
-        spreads.append(high - middle if high < math.inf else math.inf)
-    if math.inf in spreads:
-        return math.inf
-    return graph.path_s(medians) + math.sqrt(sum(each**2 for each in spreads))

@@ -114,10 +114,6 @@ class Profile:
         """Return the mean service time of a batch: the profile's, and the mean of the jitter."""
         return self.latency_s(batch) * (1 + self.jitter * math.sqrt(2 / math.pi))
 
-    def best_throughput(self) -> float:
-        """Return the highest throughput over all measured batch sizes, items per second."""
-        return max(self.throughput(batch) for batch in range(1, self.most + 1))
-
     def scaled(self, factor: float) -> Profile:
         """Return the same shape, ``factor`` times as slow."""
         return replace(self, scale=self.scale * factor)

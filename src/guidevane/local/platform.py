@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
-from guidevane.local.fitting import fitting, new_token
 from guidevane.local.kafka import Detour, LocalKafka
+from guidevane.local.machine import machine_settings
 from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, silent
 from guidevane.local.ray import LocalRay
+from guidevane.local.secret import new_token
 from guidevane.local.supervisor import Change, Child, Patience, State, Supervisor
 from guidevane.local.warm import warm_up
 
@@ -206,7 +207,7 @@ class Platform:
             "GUIDEVANE_ADMIN_PORT": str(ports["admin http"]),
             "GUIDEVANE_SUPERVISOR_URL": f"http://127.0.0.1:{ports['crew']}",
             "GUIDEVANE_SUPERVISOR_TOKEN_PATH": str(token_path),
-            **fitting(rooms=len(hot)),
+            **machine_settings(rooms=len(hot)),
             **ray_env,
         }
         supervisor = Supervisor(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing_extensions import override
 from guidevane.local.ports import free_ports
 from guidevane.local.process import Progress, end_all, silent
 from guidevane.local.ray_files import keep_logs, make_private, session_dir
+from guidevane.local.secret import new_token
 from guidevane.local.server import LocalServer
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class LocalRay(LocalServer):
         self._progress("Ray: starting", None)
         if self._ports is None:
             self._ports = _Ports(*free_ports(len(fields(_Ports))))
-            self._write_token()
+            new_token(self.token_path)
         ports = self._ports
         if self._led is not None:
             # A head that was killed leaves agents and replicas behind; they are found by the session that it led.
@@ -201,17 +201,6 @@ class LocalRay(LocalServer):
         if self._ports is None:
             raise RuntimeError("the local Ray has no ports before it is started")
         return self._ports
-
-    def _write_token(self) -> None:
-        """Write a new token that only this user can read; it is never in a command line or an environment."""
-        self.token_path.parent.mkdir(parents=True, exist_ok=True)
-        self.token_path.unlink(missing_ok=True)
-        with open(self.token_path, "x", encoding="ascii", opener=_private) as token:
-            token.write(secrets.token_hex(32))
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _in_session(leader: int) -> list[psutil.Process]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.runtime.flight import Flight
 from guidevane.runtime.pacing import weight_bytes
+from guidevane.runtime.timing import Times
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Holding:
             return
         flight = Flight(
             records,
-            self.route.meter.times(records),
+            Times.of(records),
             ends,
             weight_bytes(records),
             self._flying[-1][0] if self._flying else None,

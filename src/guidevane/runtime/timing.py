@@ -62,10 +62,6 @@ class Meter:
     metrics: Metrics
     clock: Clock
 
-    def times(self, records: Sequence[Record]) -> Times:
-        """Return the times of records as they were fetched."""
-        return Times.of(records)
-
     def learned(self, times: Times, messages: Sequence[Message]) -> Times:
         """Return the same, with what a stage's answers, one each, say of when their events happened."""
         return times if times.happened_us is not None else times.answered(messages)

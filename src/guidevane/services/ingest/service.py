@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,26 +90,21 @@ def known_as(event_id: str, letter: str | None) -> str:
 class Pseudonyms:
     """Gives the same 128-bit name for the same value and secret: HMAC-SHA-256 (RFC 2104), in hex.
 
-    Both of its hashes begin with the secret, so they begin once: a whole HMAC takes more than twice as long.
+    Each begins with the secret, so it is begun once, and copied: a whole HMAC takes nearly twice as long.
 
-    >>> import hmac
     >>> name = Pseudonyms(b"k" * 32)
     >>> name(17) == name("17") == hmac.digest(b"k" * 32, b"17", "sha256")[:16].hex()
     True
     """
 
     def __init__(self, secret: bytes) -> None:
-        block = hashlib.sha256().block_size
-        key = (secret if len(secret) <= block else hashlib.sha256(secret).digest()).ljust(block, b"\0")
-        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
-        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+        self._begun = hmac.new(secret, digestmod=hashlib.sha256)
 
     def __call__(self, value: object) -> str:
         """Return the name."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(str(value).encode())
-        outer.update(inner.digest())
-        return outer.hexdigest()[:32]
+        name = self._begun.copy()
+        name.update(str(value).encode())
+        return name.hexdigest()[:32]
 
 
 class Ingest:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
-def fitting(*, rooms: int) -> dict[str, str]:
+def machine_settings(*, rooms: int) -> dict[str, str]:
     """Return the environment of ``rooms`` processes on the way of an event, and of those beside it."""
     cores = os.cpu_count() or 2
     fits = {
@@ -26,12 +21,3 @@ def fitting(*, rooms: int) -> dict[str, str]:
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     }
     return {"PYTHONUNBUFFERED": "1", **{name: os.environ.get(name, value) for name, value in fits.items()}}
-
-
-def new_token(path: Path) -> str:
-    """Write a secret that only this user can read, and return it."""
-    token = secrets.token_urlsafe(32)
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(token, encoding="ascii")
-    return token
