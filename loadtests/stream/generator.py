@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 _TICK_S = 0.002
 _FLUSH_S = 30.0
 _LEAD_US = 1_000_000
+_LABEL_LINGER_MS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to send. A ``rate_per_s`` of 0 means all of it at once; ``labels_topic`` gets the truth 2 s later."""
+    """What to send. A ``rate_per_s`` of 0 means all of it at once; ``labels_topic`` gets the truth 2 s later.
+
+    ``linger_ms`` is how long the producer waits for company: Kafka's own default where latency is looked at.
+    """
 
     bootstrap: str
     topic: str
@@ -43,6 +47,7 @@ class Plan:
     out: str
     labels_topic: str = ""
     label_delay_s: float = 2.0
+    linger_ms: int = 5
 
 
 def main() -> None:
@@ -55,17 +60,8 @@ def main() -> None:
     def delivered(error: KafkaError | None, _: Message) -> None:
         failed[0] += error is not None
 
-    producer = Producer(
-        {
-            "bootstrap.servers": plan.bootstrap,
-            "acks": "all",
-            "enable.idempotence": True,
-            "linger.ms": 5,
-            "queue.buffering.max.messages": 2_000_000,
-            "queue.buffering.max.kbytes": 1 << 20,
-            "batch.size": 1 << 17,
-        }
-    )
+    # Labels are another system's, and not timed.
+    producer, labeller = (_producer(plan.bootstrap, linger_ms) for linger_ms in (plan.linger_ms, _LABEL_LINGER_MS))
     producer.list_topics(plan.topic, timeout=10)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -77,8 +73,8 @@ def main() -> None:
     # Nothing made from here on is worth a collection, and one would be a lag of its own.
     gc.freeze()
     gc.disable()
-    sent_us = send(producer, plan.topic, events, due_us, delivered, plan.labels_topic, truths, label_us)
-    left = producer.flush(_FLUSH_S)
+    sent_us = send(producer, plan.topic, events, due_us, delivered, labeller, plan.labels_topic, truths, label_us)
+    left = producer.flush(_FLUSH_S) + labeller.flush(_FLUSH_S)
     np.savez(Path(plan.out), due_us=due_us, sent_us=sent_us)
     lag_ms = (sent_us - due_us) / 1e3
     told = {
@@ -87,6 +83,20 @@ def main() -> None:
         "plan": asdict(plan),
     }
     sys.stdout.write(json.dumps(told) + "\n")
+
+
+def _producer(bootstrap: str, linger_ms: int) -> Producer:
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": linger_ms,
+            "queue.buffering.max.messages": 2_000_000,
+            "queue.buffering.max.kbytes": 1 << 20,
+            "batch.size": 1 << 17,
+        }
+    )
 
 
 def _prepared(plan: Plan, gaps_us: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[Sendable], list[Sendable]]:
@@ -112,6 +122,7 @@ def send(
     events: list[Sendable],
     due_us: np.ndarray,
     delivered: Callable[[KafkaError | None, Message], None],
+    labeller: Producer,
     labels_topic: str,
     truths: list[Sendable],
     label_us: np.ndarray,
@@ -136,7 +147,7 @@ def send(
                 now_us = time.time_ns() // 1000
         while labelled < len(truths) and labels_due[labelled] <= now_us:
             partition, key, value = truths[labelled]
-            producer.produce(labels_topic, value, key, partition)
+            labeller.produce(labels_topic, value, key, partition)
             labelled += 1
         producer.poll(0)
         time.sleep(_TICK_S)

@@ -92,19 +92,30 @@ class Stage:
         self.made(run.contender.name, made)
         return made
 
-    async def hold(self, run: Running, rate_per_s: float, seconds: float, *, labels: bool = False) -> Measured:
+    async def hold(
+        self, run: Running, rate_per_s: float, seconds: float, *, labels: bool = False, linger_ms: int = 5
+    ) -> Measured:
         """Send at a rate, open loop, for so long; measure until all are decided."""
         events = max(1, int(rate_per_s * seconds))
         what = f"{rate_per_s:.0f}/s"
         within_s = seconds + _TAIL_S
         made = await self._measure(
-            run, events=events, rate_per_s=rate_per_s, within_s=within_s, what=what, labels=labels
-        )
+            run, events=events, rate_per_s=rate_per_s, within_s=within_s, what=what, labels=labels,
+            linger_ms=linger_ms,
+        )  # fmt: skip
         self.made(run.contender.name, made)
         return made
 
     async def _measure(
-        self, run: Running, *, events: int, rate_per_s: float, within_s: float, what: str, labels: bool = False
+        self,
+        run: Running,
+        *,
+        events: int,
+        rate_per_s: float,
+        within_s: float,
+        what: str,
+        labels: bool = False,
+        linger_ms: int = 5,
     ) -> Measured:
         contender = run.contender
         if self._owed:
@@ -121,6 +132,7 @@ class Stage:
                 seed=events,
                 out=str(Path(folder) / "sent.npz"),
                 labels_topic=pipeline.topics.labels if labels else "",
+                linger_ms=linger_ms,
             )
             generator = await _generator(plan)
             try:

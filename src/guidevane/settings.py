@@ -26,6 +26,7 @@ class RoomSettings(BaseSettings):
 
     Kafka's own settings come as ``KAFKA_<NAME>``: ``KAFKA_BOOTSTRAP_SERVERS``, and what aiokafka
     takes for security (``KAFKA_SECURITY_PROTOCOL``, ``KAFKA_SASL_MECHANISM``, ``KAFKA_SSL_CAFILE``, ...).
+    ``fetch_wait_s`` is where a room begins; without it, what the pipeline's objective allows.
     ``clock_offset_s`` puts the room's wall clock ahead, as the drill does.
 
     A room stops once more than ``dead_letter_share`` of its last ``dead_letter_window`` events are dead letters, and at
@@ -40,7 +41,7 @@ class RoomSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
-    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] = 0.020
+    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] | None = None
     delivery: Literal["effective", "transactional"] | None = None
     transact_every_s: Annotated[float, Field(ge=0, le=5)] = 0.1
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192

@@ -236,6 +236,47 @@ async def test_a_static_member_that_resigns_leaves_its_partitions_to_the_others_
     await members[0].close()
 
 
+async def test_formed_batches_are_taken_as_they_come_and_together(log: Log, topic: str):
+    # Each is there long before the wait is over, and most of what was sent together comes in one fetch.
+    producer = await log.producer(name="p")
+    reader = log.reader([topic], fetch=Fetch(wait_s=0.1, max_records=20, formed=True))
+    await reader.start()
+    fetches, started = 0, time.monotonic()
+    for turn in range(5):
+        for each in [await producer.post(topic, n, [Message(None, b"%d" % turn)] * 3) for n in range(PARTITIONS)]:
+            await each
+        records = []
+        while len(records) < 3 * PARTITIONS:
+            found = await reader.fetch(timeout_s=5.0)
+            fetches += 1
+            records += [record for several in found.values() for record in several]
+        assert {record.value for record in records} == {b"%d" % turn}
+        assert len(records) == 3 * PARTITIONS
+    assert fetches <= 5 * PARTITIONS
+    assert time.monotonic() - started < 5.0
+    await reader.close()
+    await producer.close()
+
+
+@pytest.mark.kafka
+async def test_who_reads_formed_batches_still_waits_where_they_follow_closely(kafka_bootstrap: str):
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 1)])
+    producer = await log.producer(name="p")
+    reader = log.reader([name], fetch=Fetch(wait_s=1.0, formed=True))
+    await reader.start()
+    await producer.send(name, 0, [Message(None, b"x")])
+    await gather(reader, 1)
+    taken = time.monotonic()
+    await producer.send(name, 0, [Message(None, b"y")])
+    await gather(reader, 1)
+    assert time.monotonic() - taken > 0.3
+    await reader.close()
+    await producer.close()
+    await log.close()
+
+
 @pytest.mark.kafka
 async def test_how_long_a_fetch_gathers_can_be_changed_while_it_runs(kafka_bootstrap: str):
     # aiokafka offers no door to this: an upgrade that moves what we set must not pass unnoticed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from guidevane.control.observation import Observation, StageSeen
 
 FETCH_WAIT: Final = "fetch_wait_s"
-FETCH_WAITS_S: Final = (0.002, 0.003, 0.005, 0.008, 0.012, 0.020, 0.030, 0.050)
+FETCH_WAITS_S: Final = (0.002, 0.003, 0.005, 0.008, 0.012, 0.020, 0.030, 0.040, 0.050)
 _ENOUGH: Final = 20
 """Outputs in the window that a percentile must rest on to be steered by."""
 
@@ -87,17 +86,17 @@ def wish(
 class FetchWaits:
     """How long each fetch waits for company: as long as the objective allows, for waiting saves CPU.
 
-    What is left of ``share`` of the objective, after what the way took without its waits, is dealt
-    equally over the hops; each gets half of that, since a record may just miss one fetch. A longer
-    wait must fit with ``margin`` to spare, so that noise moves nothing. Past the objective there is
-    no patience, but no wait falls below ``least`` of the objective (over the root of the hops): a way
-    that is late for want of CPU is later still with a fetch for every few events.
+    Events come one by one only to the first room that fetches: its wait is what the way takes longer, and what the
+    others read has come together there (``Fetch.formed``). It may use half of what is left of ``share`` of the
+    objective after what the way took without it. A longer wait must fit with ``margin`` to spare, so that noise
+    moves nothing. Past the objective there is no patience, but no wait falls below ``least`` of the objective: a
+    way that is late for want of CPU is later still with a flight for every few events.
     """
 
     within_s: float
     share: float = 0.6
     margin: float = 0.2
-    least: float = 0.1
+    least: float = 0.17
     # As long as the window that is looked at: before that, its percentiles still speak of the old wait.
     patience: Patience = Patience(up_s=10.0, down_s=10.0)
 
@@ -107,12 +106,12 @@ class FetchWaits:
         if last is None or last.age_p99_s is None or last.records < _ENOUGH:
             return [], intents
         hops = [each for each in seen.stages if each.fetches]
-        waited_s = sum(each.settings.get(FETCH_WAIT, 0.0) for each in hops)
+        waited_s = hops[0].settings.get(FETCH_WAIT, 0.0) if hops else 0.0
         spare_s = self.share * self.within_s - max(last.age_p99_s - waited_s, 0.0)
-        fits_s, fits_well_s = (self.wait_s(part * spare_s, len(hops)) for part in (1, 1 - self.margin))
+        fits_s, fits_well_s = (self.wait_s(part * spare_s) for part in (1, 1 - self.margin))
         late = last.age_p99_s > self.within_s
         patience = Patience(self.patience.up_s, 0.0) if late else self.patience
-        reason = f"p99 age {last.age_p99_s * 1e3:.0f} ms of {self.within_s * 1e3:.0f}, {len(hops)} hops"
+        reason = f"p99 age {last.age_p99_s * 1e3:.0f} ms of {self.within_s * 1e3:.0f}"
         found: list[Set] = []
         for each in hops:
             wait_s = min(fits_s, max(fits_well_s, each.settings.get(FETCH_WAIT, 0.0)))
@@ -120,13 +119,12 @@ class FetchWaits:
             found += more
         return found, intents
 
-    def wait_s(self, spare_s: float, hops: int) -> float:
-        """Return the wait for each of ``hops`` where ``spare_s`` are left for all; never less for more.
+    def wait_s(self, spare_s: float) -> float:
+        """Return the wait where ``spare_s`` are left; never less for more.
 
         >>> waits = FetchWaits(within_s=0.2)
-        >>> waits.wait_s(0.1, 2), waits.wait_s(-0.3, 2), waits.wait_s(9.0, 2)
-        (0.02, 0.012, 0.05)
+        >>> waits.wait_s(0.07), waits.wait_s(-0.3), waits.wait_s(9.0)
+        (0.03, 0.03, 0.05)
         """
-        hops = max(hops, 1)
-        each_s = max(spare_s / (2 * hops), self.least * self.within_s / math.sqrt(hops))
-        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, each_s) - 1, 0)]
+        wait_s = max(spare_s / 2, self.least * self.within_s)
+        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, wait_s) - 1, 0)]

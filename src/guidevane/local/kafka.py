@@ -90,6 +90,7 @@ class LocalKafka(LocalServer):
         state_dir: The directory of this platform instance; made if missing.
         heap: The JVM's heap, smallest and largest.
         detour: A second listener, for clients that reach the broker through something.
+        long_lived: Compile for speed: dear for a minute, cheaper ever after. Else for a quick start.
         die_with_parent: Have the kernel kill the broker when this process ends, even by ``kill -9`` (Linux).
         progress: Told what is under way.
     """
@@ -102,6 +103,7 @@ class LocalKafka(LocalServer):
         *,
         heap: tuple[str, str] = ("256m", "512m"),
         detour: Detour | None = None,
+        long_lived: bool = False,
         die_with_parent: bool = False,
         progress: Progress = silent,
     ) -> None:
@@ -109,6 +111,7 @@ class LocalKafka(LocalServer):
         self._home = self._state_dir / "kafka"
         self._heap = heap
         self._detour = detour
+        self._long_lived = long_lived
         self._ports: _Ports | None = None
 
     @property
@@ -136,7 +139,8 @@ class LocalKafka(LocalServer):
             self._progress("Kafka: formatting its storage", None)
             await self._format(_command(java, classpath, ("64m", "128m")), settings)
         self._progress("Kafka: starting", None)
-        self._run([*_command(java, classpath, self._heap), "kafka.Kafka", str(settings)])
+        command = _command(java, classpath, self._heap, long_lived=self._long_lived)
+        self._run([*command, "kafka.Kafka", str(settings)])
 
     @override
     async def _serves(self) -> bool:
@@ -196,7 +200,7 @@ class LocalKafka(LocalServer):
             raise self._failure(f"could not format {self._home / 'data'} (status {status})")
 
 
-def _command(java: Java, classpath: list[Path], heap: tuple[str, str]) -> list[str]:
+def _command(java: Java, classpath: list[Path], heap: tuple[str, str], *, long_lived: bool = False) -> list[str]:
     smallest, largest = heap
     command = [
         str(java.path),
@@ -206,7 +210,7 @@ def _command(java: Java, classpath: list[Path], heap: tuple[str, str]) -> list[s
         "-XX:+UseSerialGC",
         # The optimising compiler takes a fifth of a core for minutes, to make a broker faster that is
         # hardly busy; on two cores that is time the rooms need.
-        "-XX:TieredStopAtLevel=1",
+        *(() if long_lived else ("-XX:TieredStopAtLevel=1",)),
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={_LOG_SETTINGS}",

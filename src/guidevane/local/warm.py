@@ -15,20 +15,18 @@ from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.topics import DEFAULT_PARTITIONS, TopicSpec
 
 _TOPIC = "guidevane.warm-up"
-_ROUNDS = 400
-_WITHIN_S = 20.0
 
 
-async def warm_up(bootstrap: str) -> None:
+async def warm_up(bootstrap: str, *, rounds: int = 400, within_s: float = 20.0) -> None:
     """Produce and fetch for a few seconds, as rooms do; a broker that does not play along is left cold."""
     log = KafkaLog(Connection(bootstrap))
     try:
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(within_s):
             await log.ensure([TopicSpec(_TOPIC, DEFAULT_PARTITIONS)])
             reading = asyncio.create_task(_read(log))
             producer = await log.producer(name="warm-up")
             try:
-                for number in range(_ROUNDS):
+                for number in range(rounds):
                     message = Message(b"%d" % number, bytes(200), (("event_id", b"%d" % number),))
                     posted = [await producer.post(_TOPIC, p, [message] * 2) for p in range(DEFAULT_PARTITIONS)]
                     for each in posted:

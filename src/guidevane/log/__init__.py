@@ -86,11 +86,16 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """How a consumer gathers records: ``wait_s`` is the most that a fetch waits for company."""
+    """How a consumer gathers records: ``wait_s`` is the most that a fetch waits for company.
+
+    ``formed`` says that what is read was written in batches: they are taken as they come, and only where they
+    follow each other more closely than half of ``wait_s`` does a fetch wait for more.
+    """
 
     wait_s: float = 0.010
     max_records: int = 512
     max_bytes: int = 8 << 20
+    formed: bool = False
 
 
 class Consumer(Protocol):

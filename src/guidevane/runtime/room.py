@@ -15,6 +15,7 @@ from guidevane import __version__
 from guidevane.catalogue import Catalogue
 from guidevane.clock import Clock, SystemClock
 from guidevane.codec import Codec
+from guidevane.control.waiting import FetchWaits
 from guidevane.errors import GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
@@ -64,6 +65,12 @@ class Room(Generic[S_co]):
         """Return the room's consumer group."""
         return f"{self.pipeline.name}.{self.name}"
 
+    @property
+    def fetch_wait_s(self) -> float:
+        """Return how long a fetch waits for company until the controller says so."""
+        told_s = self.settings.fetch_wait_s
+        return FetchWaits(self.pipeline.slo.within_ms / 1e3).wait_s(0.0) if told_s is None else told_s
+
     def worker(self, stages: Sequence[Stage]) -> Worker:
         """Return the engine for these stages, paced as the settings say."""
         settings = self.settings
@@ -78,7 +85,8 @@ class Room(Generic[S_co]):
             health=self.health,
             tracer=self.tracer,
             limits=Limits(
-                fetch=Fetch(wait_s=settings.fetch_wait_s),
+                # What other rooms have written comes in their batches; only the world's events come one by one.
+                fetch=Fetch(wait_s=self.fetch_wait_s, formed=not stages[0].first),
                 max_records=settings.max_in_flight_records,
                 session_s=settings.session_timeout_s,
                 transact_every_s=settings.transact_every_s,

@@ -220,9 +220,9 @@ def test_given_an_act_then_it_is_told_later_whether_it_took_and_what_it_did() ->
 
 
 def test_given_a_room_that_does_not_listen_then_what_was_set_is_told_as_not_in_force() -> None:
-    cluster = Cluster(age_p99_s=0.8)
-    _, memory = steered(cluster, [20.0] * 20, GUIDE)
-    cluster.deaf, cluster.age_p99_s = dict(cluster.running), 0.1
+    cluster = Cluster(age_p99_s=0.1)
+    _, memory = steered(cluster, [20.0] * 3, GUIDE)
+    cluster.deaf = dict(cluster.running)
     told, _ = steered(cluster, [20.0] * 40, GUIDE, memory)
 
     asked = [act for each in told for act in each.acts if isinstance(act, Set) and act.name == "fetch_wait_s"]

@@ -206,7 +206,7 @@ async def test_given_events_that_come_late_then_every_fetching_room_is_told_to_w
         await world.second()
 
     waits = {each["room"]: each["settings"]["fetch_wait_s"] for each in world.control() if each["room"] in HOT}
-    assert waits == dict.fromkeys(HOT, 0.008)
+    assert waits == dict.fromkeys(HOT, 0.030)
     assert [r.key for r in world.log.records(CONTROL)] == [f"p/{c['room']}".encode() for c in world.control()]
     for room in HOT:
         epochs = [each["epoch"] for each in world.control() if each["room"] == room]

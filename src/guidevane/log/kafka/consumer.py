@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -32,6 +33,9 @@ _NO_LONGER_OURS = (
 # A fetch returns when this much has gathered, or when its wait is over: never reached by small
 # events, so that the wait alone decides how many ride together (decision 0003).
 _GATHER_BYTES = 1 << 20
+# Who reads formed batches is answered at the first byte: the broker looks after whom to answer when it has taken the
+# whole of a producer's request, so that what was sent together comes together.
+_IDLE_MS = 500
 
 
 class KafkaConsumer(Consumer):
@@ -55,6 +59,7 @@ class KafkaConsumer(Consumer):
         self.from_start = True
         self._client: AIOKafkaConsumer | None = None
         self._handed_out: dict[TopicPartition, int] = {}
+        self._taken_s = 0.0
 
     @property
     def client(self) -> AIOKafkaConsumer:
@@ -81,7 +86,7 @@ class KafkaConsumer(Consumer):
             client_id=self.instance or "guidevane",
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self.from_start else "latest",
-            fetch_min_bytes=_GATHER_BYTES,
+            fetch_min_bytes=1 if self.limits.formed else _GATHER_BYTES,
             fetch_max_wait_ms=_wait_ms(self.limits),
             fetch_max_bytes=self.limits.max_bytes,
             max_partition_fetch_bytes=min(self.limits.max_bytes, 2 << 20),
@@ -102,11 +107,24 @@ class KafkaConsumer(Consumer):
         """Return what has arrived."""
         try:
             found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self.limits.max_records)
+            if found and self.limits.formed:
+                await self._join(found)
         except KafkaError as broken:
             raise Retryable(f"fetching {', '.join(self.topics)}: {broken}") from broken
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
         return {Partition(tp.topic, tp.partition): [record_of(raw) for raw in raws] for tp, raws in found.items()}
+
+    async def _join(self, found: dict[TopicPartition, list[Any]]) -> None:
+        """Where a batch follows another too closely, wait, and add what comes meanwhile."""
+        now_s = asyncio.get_running_loop().time
+        early_s = self._taken_s + self.limits.wait_s / 2 - now_s()
+        room = self.limits.max_records - sum(map(len, found.values()))
+        if early_s > 0 and room > 0:
+            await asyncio.sleep(early_s)
+            for tp, raws in (await self.client.getmany(timeout_ms=0, max_records=room)).items():
+                found.setdefault(tp, []).extend(raws)
+        self._taken_s = now_s()
 
     def assignment(self) -> frozenset[Partition]:
         """Return what this member owns now."""
@@ -211,7 +229,7 @@ def record_of(raw: Any) -> Record:
 
 
 def _wait_ms(fetch: Fetch) -> int:
-    return max(1, round(fetch.wait_s * 1000))
+    return _IDLE_MS if fetch.formed else max(1, round(fetch.wait_s * 1000))
 
 
 async def partitions_of(client: AIOKafkaConsumer, topic: str) -> set[int]:

@@ -133,8 +133,9 @@ class Profiler:
             return
         service_s = sum(_mean_s(each.served) for each in stages if each.name in _STATIONS)
         service_s += max((_mean_s(each.served) for each in members), default=0.0)
-        waits_s = sum(each.running.get("fetch_wait_s", 0.0) for each in stages if each.fetches)
-        way_s = max(last.age_p50_s - service_s - waits_s, 0.001)
+        # Only the first room waits for company: the others read what has come together there.
+        wait_s = next((each.running.get("fetch_wait_s", 0.0) for each in stages if each.fetches), 0.0)
+        way_s = max(last.age_p50_s - service_s - wait_s, 0.001)
         self.way_s = way_s if self.way_s is None else min(way_s, self.way_s * _FORGET_WAY)
 
 

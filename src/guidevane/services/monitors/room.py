@@ -48,7 +48,7 @@ def open_monitors(room: Room[MonitorsSettings]) -> MonitorsRoom:
         # Nobody waits for a monitor: large, rare fetches cost least.
         pace=Pace(
             # Nobody waits for a monitor: large turns cost the broker and this room least.
-            fetch=Fetch(wait_s=max(settings.fetch_wait_s, 0.25), max_records=4096),
+            fetch=Fetch(wait_s=max(settings.fetch_wait_s or 0.0, 0.25), max_records=4096),
             snapshot_every_s=settings.snapshot_every_s,
             session_s=settings.session_timeout_s,
         ),
