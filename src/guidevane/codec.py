@@ -16,6 +16,7 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 
 from guidevane.errors import Reject
+from guidevane.pieces import Layout
 from guidevane.reader import GIVEN_UP, reader
 from guidevane.schema import lends, own
 from guidevane.skim import skimmer
@@ -96,7 +97,7 @@ class Codec:
         A body that does not fit is a bug of the caller's: what fastavro raises passes through.
         """
         schema = self._schema(name, version)
-        prefix = struct.pack(">BI", 0, schema.id)
+        prefix = _frame(schema)
         parsed = cast("Any", schema.parsed)
 
         def judged(body: Mapping[str, Any]) -> bytes:
@@ -118,6 +119,21 @@ class Codec:
 
         return encode
 
+    def layout(self, name: str) -> Layout:
+        """Return what joins the fields of a batch, written already, to values of a contract's latest version."""
+        schema = self._schema(name, None)
+        return Layout(schema.parsed, _frame(schema))
+
+    def plain(self, name: str, *, version: int) -> tuple[bytes, Read] | None:
+        """Return what the values of a contract's own version begin with, and what reads them from there.
+
+        It raises one of ``GIVEN_UP`` where it does not know a value to be right; a decoder then says what it is.
+        ``None`` where a decoder must look first: at what may cost more than its length.
+        """
+        schema = self._schema(name, version)
+        read = None if skimmer(schema.parsed) is not None else reader(schema.parsed)
+        return None if read is None else (_frame(schema), read)
+
     def decoder(self, name: str, *, version: int | None = None, trusted: bool = False) -> Decoder:
         """Return what decodes values of one contract into one version (the latest where none is given).
 
@@ -127,7 +143,7 @@ class Codec:
         "decode_budget" (past ``max_bytes``, or see :func:`guidevane.skim.skimmer`).
         """
         schema = self._schema(name, version)
-        own = struct.pack(">BI", 0, schema.id)
+        own = _frame(schema)
         # Contracts without arrays, maps or recursion have no skimmer: the hot path then pays nothing for safety.
         reading = _own(schema, trusted=trusted)
         readings: dict[int | UUID, _Reading] = {schema.id: reading, schema.guid: reading}
@@ -162,6 +178,10 @@ class Codec:
             # The same bytes under another id: the reader's own schema reads them without resolution.
             return _own(schema, trusted=trusted)
         return _Reading(writer.parsed, schema.parsed, None if trusted else skimmer(writer.parsed), lends(schema.parsed))
+
+
+def _frame(schema: Schema) -> bytes:
+    return struct.pack(">BI", 0, schema.id)
 
 
 def _own(schema: Schema, *, trusted: bool) -> _Reading:

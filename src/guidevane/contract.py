@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from guidevane.codec import header_of, schema_id_of
+from guidevane.codec import FRAME_BYTES, header_of, schema_id_of
 from guidevane.errors import Reject
 from guidevane.fitting import fitting
 from guidevane.plain import PlainJson, repeated_key, strings_in
+from guidevane.reader import GIVEN_UP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,11 +52,17 @@ class Contract:
         self._plain = PlainJson(event.parsed)
         self._bounds = [(name, *_bounds(event, name)) for name in event.numeric_fields if _bounded(event, name)]
         numeric = set(event.numeric_fields)
-        self._times = event.time is not None
         texts = {"string", "bytes"}
         self._texts = [name for name in event.fields if event.kinds(name) & texts and not event.kinds(name) - _FLAT]
-        self._fits = fitting(event.key, self._bounds, self._texts, event.longest)
+        quick_time = event.time if event.time is not None and event.in_microseconds(event.time) else None
+        self._fits = fitting(
+            event.key, self._bounds, self._texts, event.longest, time=quick_time, since=event.time_bounds_us(0)[0]
+        )
         self._nested = [name for name in event.fields if name not in numeric and event.kinds(name) - _FLAT]
+
+        plain = codec.plain(event.name, version=event.version)
+        # What the quick way does not look at, it must not pass.
+        self._quick = None if self._nested or quick_time != event.time else plain
 
     @property
     def unknown_fields(self) -> int:
@@ -69,6 +76,20 @@ class Contract:
         Causes: those of :meth:`guidevane.codec.Codec.decoder`; for JSON "malformed", "duplicate_key", "missing_field",
         "wrong_type"; for both "empty_key", "not_finite", "out_of_range", "too_long", "bad_time", "too_many_headers".
         """
+        value = record.value
+        if self._quick is not None and not record.headers and type(value) is bytes and len(value) <= self._max_bytes:
+            frame, read = self._quick
+            if value[:FRAME_BYTES] == frame:
+                try:
+                    body = read(value, FRAME_BYTES)
+                    if self._fits(body, self.event.time_bounds_us(record.timestamp_us)[1]):
+                        return body
+                except GIVEN_UP:
+                    # Not plain, or not right: looked at below.
+                    pass
+        return self._judged(record)
+
+    def _judged(self, record: Record) -> dict[str, Any]:
         value = record.value
         if len(record.headers) > MAX_HEADERS:
             says = f"{self.event.contract}: {len(record.headers)} headers, at most {MAX_HEADERS} are read"
@@ -110,12 +131,12 @@ class Contract:
         return parsed
 
     def _check(self, body: Mapping[str, Any], written_us: int) -> None:
-        if not self._fits(body):
+        if not self._fits(body, self.event.time_bounds_us(written_us)[1]):
             self._look(body)
         for name in self._nested:
             if not _finite(body[name]):
                 raise Reject("not_finite", f"{self.event.contract}: field {name!r} holds a number that is not finite")
-        if self._times:
+        if self.event.time is not None:
             self._check_time(body, written_us)
 
     def _look(self, body: Mapping[str, Any]) -> None:

@@ -11,17 +11,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    Fits = Callable[[Mapping[str, Any]], bool]
+    Fits = Callable[[Mapping[str, Any], int], bool]
 
 
-def fitting(key: str, bounds: Sequence[tuple[str, float, float]], texts: Sequence[str], longest: int) -> Fits:
+def fitting(
+    key: str,
+    bounds: Sequence[tuple[str, float, float]],
+    texts: Sequence[str],
+    longest: int,
+    *,
+    time: str | None = None,
+    since: int = 0,
+) -> Fits:
     """Return a function that is true of events with a key, numbers within their inclusive bounds, and short texts.
 
+    Its second argument is the latest ``time`` that an event may have; ``since`` is the earliest.
     It may be false of one that is right all the same, and raise ``TypeError`` where types are odd.
 
-    >>> fits = fitting("host", [("load", 0.0, 1.0)], ["host"], 10)
-    >>> fits({"host": "a", "load": 0.5}), fits({"host": "", "load": 0.5}), fits({"host": "a", "load": float("nan")})
-    (True, False, False)
+    >>> fits = fitting("host", [("load", 0.0, 1.0)], ["host"], 10, time="at")
+    >>> good = {"host": "a", "load": 0.5, "at": 7}
+    >>> fits(good, 7), fits({**good, "host": ""}, 7), fits({**good, "load": float("nan")}, 7), fits(good, 6)
+    (True, False, False, False)
     """
     names: dict[str, Any] = {"__builtins__": {"type": type, "len": len}, "texts": (str, bytes), "longest": longest}
     wanted = [f"b[{key!r}] not in (None, '', b'')"]
@@ -32,7 +42,10 @@ def fitting(key: str, bounds: Sequence[tuple[str, float, float]], texts: Sequenc
     for at, name in enumerate(texts):
         text = f"t{at}"
         wanted.append(f"(({text} := b[{name!r}]) is None or type({text}) in texts and len({text}) <= longest)")
+    if time is not None:
+        names["since"] = since
+        wanted.append(f"((at := b[{time!r}]) is None or since <= at <= latest)")
     # As dataclasses and namedtuple do it: the only text that is run is made here, names are quoted.
-    exec(f"def fits(b):\n    return {' and '.join(wanted)}\n", names)  # noqa: S102
+    exec(f"def fits(b, latest):\n    return {' and '.join(wanted)}\n", names)  # noqa: S102
     found: Fits = names["fits"]
     return found

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 _SEVEN = 0x7F
 _LONG = 1 << 63
-_EIGHT_BYTES, _NINE_BYTES = 1 << 49, 1 << 56
+# Between these, zigzag takes eight bytes.
+EIGHT_BYTES, NINE_BYTES = 1 << 49, 1 << 56
 # All that a value can do to the function that does not fit it. What else it raises is a bug of ours.
 UNFIT = (LookupError, TypeError, ValueError, AttributeError, OverflowError, struct.error)
 _TYPES = {
@@ -73,7 +75,7 @@ def long(value: int) -> bytes:
     if not -_LONG <= value < _LONG:
         raise OverflowError(f"{value} has more than 64 bits")
     left = (value << 1) ^ (value >> 63)
-    if _EIGHT_BYTES <= left < _NINE_BYTES:
+    if EIGHT_BYTES <= left < NINE_BYTES:
         # A time of our days in microseconds, written out: four of them an event, each new.
         return bytes((
             left & 127 | 128, left >> 7 & 127 | 128, left >> 14 & 127 | 128, left >> 21 & 127 | 128,
@@ -88,7 +90,11 @@ def long(value: int) -> bytes:
 
 
 # Lengths, by far the most of the numbers that are written. Who has more is written by fastavro.
-_SIZES = tuple(long(n) for n in range(1 << 14))
+SIZES = tuple(long(n) for n in range(1 << 14))
+
+# 0 to 63 in Avro's zigzag; what takes more bytes is no ASCII then.
+_SMALL = bytes(n << 1 if n < 1 << 6 else 0xFF for n in range(256))
+_RUN = 3
 
 
 def odd(value: object) -> bytes:
@@ -102,9 +108,9 @@ class _Source:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
-            "__builtins__": {"len": len, "type": type, "TypeError": TypeError, "bool": bool, "int": int, "float": float,
-                             "str": str, "bytes": bytes, "dict": dict, "list": list},
-            "join": b"".join, "long": long, "size": _SIZES, "odd": odd,
+            "__builtins__": {"len": len, "type": type, "TypeError": TypeError, "ValueError": ValueError, "bool": bool,
+                             "int": int, "float": float, "str": str, "bytes": bytes, "dict": dict, "list": list},
+            "join": b"".join, "long": long, "size": SIZES, "small": _SMALL, "odd": odd,
             "float32": struct.Struct("<f").pack, "float64": struct.Struct("<d").pack,
         }  # fmt: skip
         self._count = 0
@@ -126,14 +132,30 @@ class _Source:
             raise _Foreign
         lines.append(f"if type({body}) is not dict: raise TypeError")
         parts: list[str] = []
-        for field in schema["fields"]:
-            value = self.fresh("v")
-            name = repr(field["name"])
-            # fastavro's default for a field that is not there at all.
-            has = f"{body}.get({name}, {self.bind(field['default'])})" if "default" in field else f"{body}[{name}]"
-            lines.append(f"{value} = {has}")
-            parts += self.value(field["type"], value, (*within, schema["name"]), lines)
+        for whole, together in groupby(schema["fields"], key=lambda field: field["type"] in ("int", "long")):
+            run: list[tuple[str, str]] = []
+            for field in together:
+                value = self.fresh("v")
+                name = repr(field["name"])
+                # fastavro's default for a field that is not there at all.
+                has = f"{body}.get({name}, {self.bind(field['default'])})" if "default" in field else f"{body}[{name}]"
+                lines.append(f"{value} = {has}")
+                if whole:
+                    run.append((field["type"], value))
+                else:
+                    parts += self.value(field["type"], value, (*within, schema["name"]), lines)
+            each = [_PLAIN[kind].format(value) for kind, value in run]
+            parts += [self.numbers([value for _, value in run], each, lines)] if len(run) >= _RUN else each
         return parts or ["b''"]
+
+    def numbers(self, values: list[str], each: list[str], lines: list[str]) -> str:
+        """Write several numbers at once where they are small, as codes and counts are; else each by its expression."""
+        out = self.fresh("r")
+        lines += [
+            f"try: {out} = bytes(({', '.join(values)})).translate(small)", f"except ValueError: {out} = b'\\xff'",
+            f"if not {out}.isascii(): {out} = join(({', '.join(each)}))",
+        ]  # fmt: skip
+        return out
 
     def value(  # noqa: PLR0911 - one for each kind of type
         self, schema: Any, value: str, within: tuple[str, ...], lines: list[str]

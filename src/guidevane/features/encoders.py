@@ -88,9 +88,9 @@ class _Categorical:
     @cached_property
     def _sorted(self) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         pairs = sorted((float(c), i) for c, i in self._place.items() if isinstance(c, (int, float)))
-        # The infinity gives every search a place to end, and is no category.
-        values = [value for value, _ in pairs] + [np.inf]
-        return np.array(values), np.array([index for _, index in pairs] + [0], dtype=np.intp)
+        # Infinity and NaN, which numpy sorts behind it, give every search a place to end, and are no categories.
+        values = [value for value, _ in pairs] + [np.inf, np.nan]
+        return np.array(values), np.array([index for _, index in pairs] + [0, 0], dtype=np.intp)
 
     def places(self, column: NDArray[Any]) -> NDArray[np.intp]:
         """Return each value's place among the categories, counted from 1; 0 where it is unknown or missing."""
@@ -100,8 +100,9 @@ class _Categorical:
             return np.array(found, dtype=np.intp)
         values, index = self._sorted
         wanted = numbers(column)
-        at = np.minimum(values.searchsorted(wanted), len(values) - 1)
-        return np.where(values[at] == wanted, index[at], 0)
+        at = values.searchsorted(wanted)
+        places: NDArray[np.intp] = index[at] * (values[at] == wanted)
+        return places
 
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of no categories, and of one named twice."""

@@ -192,7 +192,8 @@ class Route:
         for i, result in zip(fresh, results, strict=True):
             record, origin = records[i], origins[i]
             if isinstance(result, Message):
-                message = messages[i] = result.under(carried(record, origin, result, first=stage.first))
+                headers = carried(record, origin, result, first=stage.first)
+                message = messages[i] = result if headers is result.headers else result.under(headers)
                 sent[record.partition].append(message)
                 if wanted:
                     onward[i] = _as_record(stage.output, record, message, origin)

@@ -120,9 +120,9 @@ def carried(record: Record, origin: int, message: Message, *, first: bool) -> He
     had = record.headers
     if (
         record.origin is not None
-        and len(had) == len(message.headers) + 1
+        and had
         and had[-1][0] == ORIGIN
-        and had[:-1] == message.headers
+        and (message.headers is had or message.headers == had[:-1])
     ):
         # Made in this process a stage ago, and nothing is said anew.
         return had

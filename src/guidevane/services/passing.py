@@ -1,21 +1,39 @@
-"""How one of our rooms reads what another wrote: decoded already where both are in one process."""
+"""How one of our rooms reads what another wrote: decoded already where both are in one process.
+
+An event's id, times and protected fields stand on each of our topics: in one process they are written once, and go
+along as its *envelope* (:mod:`guidevane.pieces`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final, get_args
 
-from guidevane.events import Accepted
+from guidevane.events import Accepted, Features, MemberStatus, OutcomeKind
+from guidevane.log import Message
+from guidevane.pieces import longs, maps, texts
+from guidevane.runtime.stage import ORIGIN
+from guidevane.writer import UNFIT, long
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.codec import Codec
-    from guidevane.log import Record
+    from guidevane.events import Prediction
+    from guidevane.log import Headers, Record
+    from guidevane.pieces import Column, Parts
 
 T = TypeVar("T")
 
 EVENT_ID = "event_id"
 """The header that names the event on every topic, so that nobody must decode to know it."""
+
+Envelope: TypeAlias = tuple[bytes, bytes, bytes]
+"""The Avro of an event's id and time, one behind the other; of its deadline; and of its protected fields."""
+
+OUTCOMES = {outcome: long(place) for place, outcome in enumerate(get_args(OutcomeKind))}
+STATUSES = {status: long(place) for place, status in enumerate(get_args(MemberStatus))}
+"""The Avro of enums, whose symbols our contracts have in the same order."""
 
 
 class Opened(Accepted, total=False):
@@ -25,6 +43,31 @@ class Opened(Accepted, total=False):
     """
 
     fields: dict[str, Any]
+    envelope: Envelope | None
+
+
+class Drawn(Features, total=False):
+    """A feature vector in the process that drew it."""
+
+    envelope: Envelope | None
+
+
+@final
+class Scored(TypedDict):
+    """What of a prediction a decision needs, in the process that predicted: ``models`` are the versions by member."""
+
+    event_id: str
+    event_time_us: int
+    deadline_us: int
+    score: float | None
+    outcome: OutcomeKind
+    models: dict[str, str]
+    protected: dict[str, str]
+    envelope: Envelope | None
+
+
+Predicted: TypeAlias = "Prediction | Scored"
+"""A prediction, as it was read or as its process knows it."""
 
 
 def reader(codec: Codec, name: str, kind: type[T]) -> Callable[[Record], T]:
@@ -37,3 +80,51 @@ def reader(codec: Codec, name: str, kind: type[T]) -> Callable[[Record], T]:
         return cast("T", body)
 
     return read
+
+
+class Writes:
+    """Writes a batch in one contract: its columns joined, or where one does not fit, body by body.
+
+    So what is told of a body that does not fit is told of that body alone.
+    """
+
+    def __init__(self, codec: Codec, name: str) -> None:
+        self._layout = codec.layout(name)
+        self._encode = codec.encoder(name)
+
+    def __call__(
+        self,
+        events: Sequence[Mapping[str, Any]],
+        columns: Callable[[list[bytes], list[bytes], list[bytes]], Mapping[str, Column | Parts]],
+        bodies: Callable[[], Sequence[Mapping[str, Any]]],
+    ) -> list[bytes]:
+        """Return the values. What fastavro raises for a body passes through.
+
+        ``columns`` is given those of the events' envelopes: ids with times, deadlines, protected fields.
+        """
+        try:
+            given = envelopes(events)
+            named, due, protected = ([each[part] for each in given] for part in range(3))
+            return self._layout(len(events), columns(named, due, protected))
+        except UNFIT:
+            return [self._encode(body) for body in bodies()]
+
+
+def envelopes(events: Sequence[Mapping[str, Any]]) -> list[Envelope]:
+    """Return the envelope of each: made anew, but where all have one. Raises one of ``UNFIT``."""
+    given = [event.get("envelope") for event in events]
+    if None not in given:
+        return cast("list[Envelope]", given)
+    ids, times = texts([event["event_id"] for event in events]), longs([event["event_time_us"] for event in events])
+    due = longs([event["deadline_us"] for event in events])
+    return list(zip(map(add, ids, times), due, maps([event["protected"] for event in events]), strict=True))
+
+
+def answer(record: Record, event_id: str, value: bytes, body: object) -> Message:
+    """Return a message under the record's key and the event's id."""
+    had = record.headers
+    if record.origin is not None and len(had) == 2 and had[0][0] == EVENT_ID and had[1][0] == ORIGIN:  # noqa: PLR2004
+        # Made in this process a stage ago, and nothing is said anew.
+        return Message(record.key, value, had, body)
+    headers: Headers = ((EVENT_ID, event_id.encode()),)
+    return Message(record.key, value, headers, body)

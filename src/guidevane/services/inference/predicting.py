@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.errors import Reject
-from guidevane.log import Message, Record
+from guidevane.pieces import NULL, SOME, doubles, optional, texts
 from guidevane.services.inference.triage import Waiting
-from guidevane.services.passing import EVENT_ID
+from guidevane.services.passing import OUTCOMES, STATUSES, Writes, answer
+from guidevane.writer import SIZES, long
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
     from guidevane.codec import Codec
     from guidevane.ensemble import Ensemble
     from guidevane.events import Features, MemberScore, MemberStatus, OutcomeKind, Prediction
+    from guidevane.log import Record
+    from guidevane.pieces import Column, Parts
     from guidevane.runtime.stage import Result
     from guidevane.services.inference.members import Blame
+    from guidevane.services.passing import Drawn, Scored
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +33,7 @@ class Row(Waiting):
     """One event on its way to the members: as it came, as it was read, and when it was fetched."""
 
     record: Record
-    event: Features
+    event: Drawn
     fetched_s: float
 
 
@@ -59,7 +63,7 @@ class Predicting:
 
     def __init__(self, ensemble: Ensemble, codec: Codec) -> None:
         self.ensemble = ensemble
-        self._encode = codec.encoder("prediction")
+        self._write = Writes(codec, "prediction")
 
     def batch(
         self, rows: Sequence[Row], said: Mapping[str, Said], *, variant: str | None, sent_s: float
@@ -69,52 +73,90 @@ class Predicting:
         ``sent_s`` is when the batch left for the members.
         """
         if variant is not None:
-            combined = said[variant].scores.tolist()
+            combined = said[variant].scores
             voices = [0] * len(rows)
         else:
             scores = np.stack([said[name].scores for name in self.ensemble.names])
             present = np.isfinite(scores)
-            combined = self.ensemble.join(scores, present).tolist()
+            combined = self.ensemble.join(scores, present)
             voices = present.sum(axis=0).tolist()
-        members = _by_row(said, len(rows))
-        everybody, size = len(self.ensemble.names), len(rows)
-        results: list[Result] = []
-        for row, score, count, parts in zip(rows, combined, voices, members, strict=True):
-            scored = score == score  # noqa: PLR0124 - NaN is the only number that differs from itself
-            outcome: OutcomeKind = "fallback" if not scored else "full" if count == everybody else "degraded"
-            results.append(self._message(row, score if scored else None, outcome, parts, size, sent_s))
+        everybody = len(self.ensemble.names)
+        scored = (~np.isnan(combined)).tolist()
+        outcomes: list[OutcomeKind] = [
+            "fallback" if not there else "full" if count == everybody else "degraded"
+            for there, count in zip(scored, voices, strict=True)
+        ]
+        results = self._messages(rows, combined, outcomes, said, len(rows), sent_s)
         for place in {place for each in said.values() for place in each.reasons}:
             results[place] = self._poison(place, rows[place].event, said) or results[place]
         return results
 
     def alone(self, row: Row, outcome: OutcomeKind, now_s: float) -> Result:
         """Return the prediction of an event that goes without: nobody is asked."""
-        (parts,) = _by_row(dict.fromkeys(self.ensemble.names, skipped(1)), 1)
-        return self._message(row, None, outcome, parts, 0, now_s)
+        said = dict.fromkeys(self.ensemble.names, skipped(1))
+        return self._messages([row], np.full(1, np.nan), [outcome], said, 0, now_s)[0]
 
-    def _message(
+    def _messages(
         self,
-        row: Row,
-        score: float | None,
-        outcome: OutcomeKind,
-        members: list[MemberScore],
+        rows: Sequence[Row],
+        scores: NDArray[np.float64],
+        outcomes: Sequence[OutcomeKind],
+        said: Mapping[str, Said],
         batch_size: int,
         sent_s: float,
-    ) -> Message:
-        event = row.event
-        prediction: Prediction = {
-            "event_id": event["event_id"],
-            "event_time_us": event["event_time_us"],
-            "deadline_us": event["deadline_us"],
-            "score": score,
-            "outcome": outcome,
-            "members": members,
-            "batch_size": batch_size,
-            "queued_us": int((sent_s - row.fetched_s) * 1e6),
-            "protected": event["protected"],
-        }
-        named = (EVENT_ID, event["event_id"].encode())
-        return Message(row.record.key, self._encode(prediction), (named,), prediction)
+    ) -> list[Result]:
+        events = [row.event for row in rows]
+        given: list[float | None] = [score if score == score else None for score in scores.tolist()]  # noqa: PLR0124
+        queued_us = [int((sent_s - row.fetched_s) * 1e6) for row in rows]
+
+        def columns(named: list[bytes], due: list[bytes], protected: list[bytes]) -> Mapping[str, Column | Parts]:
+            return {
+                "event_id": named,
+                "event_time_us": b"",
+                "deadline_us": due,
+                "score": optional([score is not None for score in given], doubles(scores)),
+                "outcome": [OUTCOMES[outcome] for outcome in outcomes],
+                "members": (SIZES[len(said)], *(part for each in said.items() for part in _spoken(*each)), b"\x00"),
+                "batch_size": long(batch_size),
+                "queued_us": [long(each) for each in queued_us],
+                "protected": protected,
+            }
+
+        def bodies() -> list[Prediction]:
+            return [
+                {
+                    "event_id": event["event_id"],
+                    "event_time_us": event["event_time_us"],
+                    "deadline_us": event["deadline_us"],
+                    "score": score,
+                    "outcome": outcome,
+                    "members": members,
+                    "batch_size": batch_size,
+                    "queued_us": queued,
+                    "protected": event["protected"],
+                }
+                for event, score, outcome, members, queued in zip(
+                    events, given, outcomes, _by_row(said, len(rows)), queued_us, strict=True
+                )
+            ]
+
+        values = self._write(events, columns, bodies)
+        results: list[Result] = []
+        for row, event, value, score, outcome, models in zip(
+            rows, events, values, given, outcomes, _models(said, len(rows)), strict=True
+        ):
+            scored: Scored = {
+                "event_id": event["event_id"],
+                "event_time_us": event["event_time_us"],
+                "deadline_us": event["deadline_us"],
+                "score": score,
+                "outcome": outcome,
+                "models": models,
+                "protected": event["protected"],
+                "envelope": event.get("envelope"),
+            }
+            results.append(answer(row.record, event["event_id"], value, scored))
+        return results
 
     def _poison(self, row: int, event: Features, said: Mapping[str, Said]) -> Reject | None:
         """Return why no decision may rest on this row: it breaks a member that is well, or all that were asked."""
@@ -129,13 +171,41 @@ class Predicting:
         return Reject(worst.cause, f"event {event['event_id']}: {causes}")
 
 
+def _otherwise(said: Said) -> MemberStatus:
+    """Return what a member is for the rows without a score: who answered, but not for this row, has failed on it."""
+    return "failed" if said.status == "ok" else said.status
+
+
+def _spoken(name: str, said: Said) -> Parts:
+    """Return the columns of one member's part in ``members``."""
+    head = b"".join(texts([name, said.version]))
+    latency = long(said.latency_us)
+    yes, no = STATUSES[said.status] + latency, NULL + STATUSES[_otherwise(said)] + latency
+    there = np.isfinite(said.scores)
+    if there.all():
+        return head + SOME, doubles(said.scores), yes
+    if not there.any():
+        return (head + no,)
+    scores = zip(there.tolist(), doubles(said.scores), strict=True)
+    return head, [SOME + score + yes if finite else no for finite, score in scores]
+
+
+def _models(said: Mapping[str, Said], rows: int) -> list[dict[str, str]]:
+    """Return the versions of the members that answered, row by row; who had the same answers shares one."""
+    spoke = [(np.isfinite(each.scores) & (each.status == "ok")).tolist() for each in said.values()]
+    known: dict[tuple[bool, ...], dict[str, str]] = {
+        pattern: {name: each.version for (name, each), spoken in zip(said.items(), pattern, strict=True) if spoken}
+        for pattern in set(zip(*spoke, strict=True))
+    }
+    return [known[pattern] for pattern in zip(*spoke, strict=True)] if spoke else [{}] * rows
+
+
 def _by_row(said: Mapping[str, Said], rows: int) -> list[list[MemberScore]]:
     """Return what each member said, row by row."""
     found: list[list[MemberScore]] = [[] for _ in range(rows)]
     for name, each in said.items():
         version, latency_us, status = each.version, each.latency_us, each.status
-        # Who answered, but not for this row, has failed on it.
-        otherwise: MemberStatus = "failed" if status == "ok" else status
+        otherwise = _otherwise(each)
         for parts, value in zip(found, each.scores.tolist(), strict=True):
             there = value - value == 0.0
             parts.append(

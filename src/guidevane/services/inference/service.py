@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.errors import Reject
-from guidevane.events import Features
 from guidevane.runtime.stage import Stage
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Expecting
 from guidevane.services.inference.guard import Guard, Heard
 from guidevane.services.inference.predicting import Predicting, Row, Said, skipped
 from guidevane.services.inference.triage import Knobs, Triage
-from guidevane.services.passing import reader
+from guidevane.services.passing import Drawn, reader
 from guidevane.telemetry import names
 from guidevane.telemetry.service import served
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from guidevane.clock import Clock
     from guidevane.codec import Codec
     from guidevane.control.ladder import Choice
-    from guidevane.events import OutcomeKind
+    from guidevane.events import Features, OutcomeKind
     from guidevane.log import Record
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Result
@@ -85,7 +84,7 @@ class Inference:
         self._in_flight = dict.fromkeys(stuck_s, 0)
         self._identity = pipeline.vector.identity
         self._vector_bytes = pipeline.vector.width * 4
-        self._read = reader(codec, "features", Features)
+        self._read = reader(codec, "features", Drawn)
         self._predicting = Predicting(pipeline.ensemble, codec)
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guidevane.codec import FRAME_BYTES, header_of
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Headers, Message, Record
+from guidevane.pieces import Column, Parts, sizes, texts
 from guidevane.runtime.deadletter import STAGE
 from guidevane.runtime.redrive import ROOT, place_of
 from guidevane.runtime.stage import REDRIVE, Stage
-from guidevane.services.passing import EVENT_ID, Opened
+from guidevane.services.ingest.window import Window, known_as
+from guidevane.services.passing import EVENT_ID, Opened, Writes
 from guidevane.telemetry import names, tracing
+from guidevane.writer import long
 
 if TYPE_CHECKING:
     from guidevane.clock import Clock
@@ -30,61 +31,14 @@ if TYPE_CHECKING:
 
 _ID_CHARACTERS = 256
 
+# Groups whose fields are shared; a field of many values makes many.
+_GROUPS = 1024
+
+_Kept: TypeAlias = tuple[int, Record, Opened, dict[str, Any], Record | None]
+"""An event that is accepted: its place in the batch and record, its envelope and fields, and the letter it redrives."""
+
 Letters = Callable[[Sequence[Record]], Awaitable[Mapping[str, Record]]]
 """Finds the dead letters that events claim to redrive, by place."""
-
-
-@dataclass(slots=True)
-class Window:
-    """The event ids that were accepted last, ``size`` a partition: what is in it again is a duplicate.
-
-    An id counts wherever it comes again: who sends twice without a key sends to two partitions.
-
-    >>> window = Window(2)
-    >>> for event_id in ("a", "b", "c"):
-    ...     window.add(0, event_id)
-    >>> "a" in window, "c" in window
-    (False, True)
-    """
-
-    size: int
-    ids: dict[int, OrderedDict[str, None]] = field(default_factory=dict)
-    holders: dict[str, int] = field(default_factory=dict)
-
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self.holders
-
-    def add(self, partition: int, event_id: str) -> None:
-        """Remember an id; the oldest of its partition goes where there are too many."""
-        ids = self.ids.setdefault(partition, OrderedDict())
-        ids[event_id] = None
-        self.holders[event_id] = partition
-        if len(ids) > self.size:
-            self._forget(partition, ids.popitem(last=False)[0])
-
-    def recall(self, partition: int, outputs: Sequence[Record]) -> None:
-        """Start a partition over with what the accepted topic says was accepted last."""
-        for event_id in self.ids.pop(partition, ()):
-            self._forget(partition, event_id)
-        for record in outputs:
-            written = record.header(EVENT_ID)
-            if written is not None:
-                letter = record.header(REDRIVE)
-                named = None if letter is None else letter.decode(errors="replace")
-                self.add(partition, known_as(written.decode(errors="replace"), named))
-
-    def _forget(self, partition: int, event_id: str) -> None:
-        if self.holders.get(event_id) == partition:
-            del self.holders[event_id]
-
-
-def known_as(event_id: str, letter: str | None) -> str:
-    """Return by what an event is known again: redriven, it is another than when it was accepted and then died.
-
-    >>> known_as("e1", None), known_as("e1", "3/42")
-    ('e1', 'e1 3/42')
-    """
-    return event_id if letter is None else f"{event_id} {letter}"
 
 
 class Pseudonyms:
@@ -131,7 +85,9 @@ class Ingest:
         self.window = Window(window)
         self.trace_share = trace_share
         self._letters = letters
-        self._encode: Callable[[Mapping[str, Any]], bytes] = codec.encoder("accepted")
+        self._write = Writes(codec, "accepted")
+        (self._named_contract,) = texts([pipeline.event.contract])
+        self._groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         self._encode_event: Callable[[Mapping[str, Any]], bytes] = codec.encoder(
             pipeline.event.name, version=pipeline.event.version
         )
@@ -146,25 +102,31 @@ class Ingest:
         now_us = self.clock.now_us()
         accepted: dict[str, int] = {}
         results: list[Result] = []
-        again = [record for record in records if record.header(REDRIVE) is not None]
+        kept: list[_Kept] = []
+        again = [record for record in records if record.headers and record.header(REDRIVE) is not None]
         letters = await self._letters(again) if again and self._letters is not None else {}
         for position, record in enumerate(records):
             if position % 256 == 255:  # noqa: PLR2004
                 # Batches can be large after a pause; the group's heartbeat shares this loop.
                 await asyncio.sleep(0)
+            results.append(None)
             try:
                 body = self.contract.read(record)
                 event_id, letter = self._named(record, body, letters)
                 # Who died here was never accepted: should it have been sent again meanwhile, once is enough.
                 known = known_as(event_id, None if letter is None or _died_here(letter) else place_of(letter))
                 if known in accepted or known in self.window:
-                    results.append(None)
                     continue
-                results.append(self._accept(record, body, event_id, now_us, letter))
+                kept.append((position, record, self._accept(record, body, event_id, now_us), body, letter))
             except Reject as reject:
-                results.append(reject)
+                results[position] = reject
                 continue
             accepted[known] = record.partition
+        for (position, record, event, body, letter), value in zip(
+            kept, self._written([each[2] for each in kept], now_us), strict=True
+        ):
+            headers = self._headers(record, event["event_id"], letter)
+            results[position] = Message(str(body[self._key]).encode(), value, headers, event)
         # Nothing is remembered before everything is answered: a batch that fails is handled again.
         for known, partition in accepted.items():
             self.window.add(partition, known)
@@ -206,16 +168,14 @@ class Ingest:
             raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {_ID_CHARACTERS} may be")
         return chosen
 
-    def _accept(
-        self, record: Record, body: dict[str, Any], event_id: str, now_us: int, letter: Record | None = None
-    ) -> Message:
+    def _accept(self, record: Record, body: dict[str, Any], event_id: str, now_us: int) -> Opened:
         happened_us = self._time_us(body)
         event_time_us = happened_us if happened_us is not None else max(record.timestamp_us, 0) or now_us
-        protected = {name: str(body[name]) for name in self._protected if body.get(name) is not None}
+        protected = self._shared({name: str(body[name]) for name in self._protected if body.get(name) is not None})
         for name in self._pii:
             if body.get(name) is not None:
                 body[name] = self._pseudonym(body[name])
-        written = self._written(body)
+        written = self._event(body)
         accepted: Opened = {
             "event_id": event_id,
             "event_time_us": event_time_us,
@@ -224,28 +184,54 @@ class Ingest:
             "contract": self._contract,
             "event": written,
             "protected": protected,
+            "envelope": None,
         }
-        headers: Headers = ((EVENT_ID, event_id.encode()),)
-        trace = tracing.parse(record.header(tracing.HEADER)) if record.headers else None
-        if trace is None and self.trace_share and tracing.sample(event_id, self.trace_share):
-            trace = tracing.trace_of(event_id)
-        if trace is not None:
-            headers = (*headers, trace.header)
-        if letter is not None:
-            headers = (*headers, (REDRIVE, place_of(letter).encode()))
-        value = self._encode(accepted)
         if _framed_alike(record, written):
             # Read as its contract writes: decoding it once more would give the same.
             accepted["fields"] = body
-        return Message(str(body[self._key]).encode(), value, headers, accepted)
+        return accepted
 
-    def _written(self, body: dict[str, Any]) -> bytes:
+    def _shared(self, protected: dict[str, str]) -> dict[str, str]:
+        """Return the same for all events of a group: there are few, and what is written of one, is of all."""
+        if len(self._groups) >= _GROUPS:
+            self._groups.clear()
+        return self._groups.setdefault(tuple(protected.items()), protected)
+
+    def _event(self, body: dict[str, Any]) -> bytes:
         try:
             return self._encode_event(body)
         except (ValueError, TypeError, LookupError, OverflowError) as unfit:
             # Deep inside, decoders are laxer than encoders: a long where the schema says int is read, not written.
             says = f"the event cannot be written by its own contract: {unfit!s:.120}"
             raise Reject("out_of_range", says) from unfit
+
+    def _written(self, accepted: Sequence[Opened], now_us: int) -> list[bytes]:
+        """Return the values of a batch; its events have their envelopes from then on."""
+
+        def columns(named: list[bytes], due: list[bytes], protected: list[bytes]) -> Mapping[str, Column | Parts]:
+            for event, envelope in zip(accepted, zip(named, due, protected, strict=True), strict=True):
+                event["envelope"] = envelope
+            events = [event["event"] for event in accepted]
+            return {
+                "event_id": named,
+                "event_time_us": b"",
+                "deadline_us": due,
+                "ingested_at_us": long(now_us),
+                "contract": self._named_contract,
+                "event": (sizes(events), events),
+                "protected": protected,
+            }
+
+        return self._write(accepted, columns, lambda: accepted)
+
+    def _headers(self, record: Record, event_id: str, letter: Record | None) -> Headers:
+        headers: Headers = ((EVENT_ID, event_id.encode()),)
+        trace = tracing.parse(record.header(tracing.HEADER)) if record.headers else None
+        if trace is None and self.trace_share and tracing.sample(event_id, self.trace_share):
+            trace = tracing.trace_of(event_id)
+        if trace is not None:
+            headers = (*headers, trace.header)
+        return headers if letter is None else (*headers, (REDRIVE, place_of(letter).encode()))
 
 
 def _framed_alike(record: Record, written: bytes) -> bool:

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.events import Decision, Prediction, derived_id
-from guidevane.log import Message, Record
+from guidevane.pieces import BOOLEAN, SOME, doubles, few, maps, optional, texts
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import EVENT_ID, reader
+from guidevane.services.passing import OUTCOMES, Writes, answer, reader
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
+    from guidevane.decision import Scores
+    from guidevane.log import Record
+    from guidevane.pieces import Column, Parts
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Result
+    from guidevane.services.passing import Predicted
     from guidevane.telemetry.metrics import Metrics
 
 
@@ -31,40 +35,67 @@ class Postprocess:
         self.rule = pipeline.decision
         self.clock = clock
         self.metrics = metrics
-        self._read = reader(codec, "prediction", Prediction)
-        self._encode = codec.encoder("decision")
+        self._read: Callable[[Record], Predicted] = reader(codec, "prediction", Prediction)
+        self._write = Writes(codec, "decision")
+        (self._pipeline,) = texts([pipeline.name])
+        self._threshold = SOME + doubles(np.array([self.rule.at]))[0]
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a decision for each record."""
         predictions = [self._read(record) for record in records]
+        models = [_models(prediction) for prediction in predictions]
         scores = np.array([np.nan if p["score"] is None else p["score"] for p in predictions], dtype=np.float64)
         probability, positive = self.rule.decide(scores)
-        labels = self.rule.labels(probability)
-        results: list[Result] = []
-        for record, prediction, likely, yes, label in zip(
-            records, predictions, probability.tolist(), positive.tolist(), labels, strict=True
-        ):
-            event_id = prediction["event_id"]
-            score = prediction["score"]
-            decision: Decision = {
-                "decision_id": derived_id(self.pipeline.name, event_id),
-                "event_id": event_id,
+        name, at = self.pipeline.name, self.rule.at
+        decisions: list[Decision] = [
+            {
+                "decision_id": derived_id(name, prediction["event_id"]),
+                "event_id": prediction["event_id"],
                 "event_time_us": prediction["event_time_us"],
-                "pipeline": self.pipeline.name,
-                "score": score,
-                "probability": None if score is None else likely,
-                "threshold": self.rule.at,
+                "pipeline": name,
+                "score": prediction["score"],
+                "probability": None if prediction["score"] is None else likely,
+                "threshold": at,
                 "decision": label,
                 "positive": yes,
                 "outcome": prediction["outcome"],
-                "models": {m["name"]: m["version"] for m in prediction["members"] if m["status"] == "ok"},
+                "models": versions,
                 "protected": prediction["protected"],
             }
-            results.append(Message(record.key, self._encode(decision), ((EVENT_ID, event_id.encode()),), decision))
+            for prediction, versions, likely, yes, label in zip(
+                predictions, models, probability.tolist(), positive.tolist(), self.rule.labels(probability), strict=True
+            )
+        ]
+        values = self._written(predictions, decisions, scores, probability)
         self._count(predictions)
-        return results
+        return [
+            answer(record, decision["event_id"], value, decision)
+            for record, decision, value in zip(records, decisions, values, strict=True)
+        ]
 
-    def _count(self, predictions: Sequence[Prediction]) -> None:
+    def _written(
+        self, predictions: Sequence[Predicted], decisions: Sequence[Decision], scores: Scores, probability: Scores
+    ) -> list[bytes]:
+        def columns(named: list[bytes], _: list[bytes], protected: list[bytes]) -> Mapping[str, Column | Parts]:
+            said = [each["score"] is not None for each in predictions]
+            return {
+                "decision_id": texts([each["decision_id"] for each in decisions]),
+                "event_id": named,
+                "event_time_us": b"",
+                "pipeline": self._pipeline,
+                "score": optional(said, doubles(scores)),
+                "probability": optional(said, doubles(probability)),
+                "threshold": self._threshold,
+                "decision": few([each["decision"] for each in decisions]),
+                "positive": [BOOLEAN[each["positive"]] for each in decisions],
+                "outcome": [OUTCOMES[each["outcome"]] for each in decisions],
+                "models": maps([each["models"] for each in decisions]),
+                "protected": protected,
+            }
+
+        return self._write(predictions, columns, lambda: decisions)
+
+    def _count(self, predictions: Sequence[Predicted]) -> None:
         # Whole groups first: there are few, however many events.
         alike = Counter((p["outcome"], tuple(p["protected"].items())) for p in predictions)
         outcomes: Counter[str] = Counter()
@@ -80,6 +111,13 @@ class Postprocess:
         now_us = self.clock.now_us()
         if late := sum(p["deadline_us"] < now_us for p in predictions):
             self.metrics.count(names.LATE_TOTAL, late)
+
+
+def _models(prediction: Predicted) -> dict[str, str]:
+    """Return the versions of the members that answered, by name."""
+    if "members" in prediction:
+        return {m["name"]: m["version"] for m in prediction["members"] if m["status"] == "ok"}
+    return prediction["models"]
 
 
 def postprocess_stage(postprocess: Postprocess) -> Stage:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from guidevane.events import Accepted
+    from guidevane.services.passing import Opened
 
 
 class Seen(NamedTuple):
@@ -17,7 +17,7 @@ class Seen(NamedTuple):
     then it came twice, and was answered the first time.
     """
 
-    accepted: Accepted
+    accepted: Opened
     row: dict[str, Any]
     windows: Mapping[str, float] | None
     twice: bool = False

@@ -8,17 +8,18 @@ import numpy as np
 
 from guidevane.errors import Misconfigured, Reject
 from guidevane.features import columns_of
-from guidevane.log import Message, Record
+from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import EVENT_ID, Opened, reader
+from guidevane.services.passing import Drawn, Opened, Writes, answer, reader
 from guidevane.services.preprocess.seen import Seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
-    from guidevane.events import Accepted, Features
     from guidevane.features import Vectors
+    from guidevane.log import Record
+    from guidevane.pieces import Column, Parts
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Memory, Result
 
@@ -31,9 +32,11 @@ class Preprocess:
         self.vector = pipeline.vector
         self._read = reader(codec, "accepted", Opened)
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
-        self._encode = codec.encoder("features")
+        self._write = Writes(codec, "features")
+        (self._identity,) = texts([self.vector.identity])
+        (self._size,) = sizes([bytes(4 * self.vector.width)])
 
-    def read(self, record: Record) -> tuple[Accepted, dict[str, Any]]:
+    def read(self, record: Record) -> tuple[Opened, dict[str, Any]]:
         """Return an accepted record's envelope, and the event's own fields."""
         accepted = self._read(record)
         fields = accepted.get("fields")
@@ -72,28 +75,40 @@ class Preprocess:
         )
         return [results[place] if place in results else next(answers) for place in range(len(records))]
 
-    def _vectors(self, records: Sequence[Record], accepted: Sequence[Accepted], matrix: Vectors) -> list[Result]:
+    def _vectors(self, records: Sequence[Record], accepted: Sequence[Opened], matrix: Vectors) -> list[Result]:
         wrong: dict[int, str] = {}
         for row, feature in self.vector.nonfinite(matrix):
             wrong.setdefault(row, feature)
-        vectors = matrix.astype("<f4", copy=False)
-        results: list[Result] = []
-        for row, (record, event) in enumerate(zip(records, accepted, strict=True)):
-            if row in wrong:
-                says = f"event {event['event_id']}: feature '{wrong[row]}' is not finite"
-                results.append(Reject("feature_not_finite", says))
-                continue
-            features: Features = {
+        drawn = vectors(matrix)
+        bodies: list[Drawn] = [
+            {
                 "event_id": event["event_id"],
                 "event_time_us": event["event_time_us"],
                 "deadline_us": event["deadline_us"],
                 "feature_set": self.vector.identity,
-                "vector": vectors[row].tobytes(),
+                "vector": vector,
                 "protected": event["protected"],
+                "envelope": event.get("envelope"),
             }
-            named = (EVENT_ID, event["event_id"].encode())
-            results.append(Message(record.key, self._encode(features), (named,), features))
+            for event, vector in zip(accepted, drawn, strict=True)
+        ]
+        results: list[Result] = [
+            answer(record, body["event_id"], value, body)
+            for record, body, value in zip(records, bodies, self._written(bodies, drawn), strict=True)
+        ]
+        for row, feature in wrong.items():
+            says = f"event {bodies[row]['event_id']}: feature '{feature}' is not finite"
+            results[row] = Reject("feature_not_finite", says)
         return results
+
+    def _written(self, bodies: Sequence[Drawn], drawn: list[bytes]) -> list[bytes]:
+        def columns(named: list[bytes], due: list[bytes], protected: list[bytes]) -> Mapping[str, Column | Parts]:
+            return {
+                "event_id": named, "event_time_us": b"", "deadline_us": due, "feature_set": self._identity,
+                "vector": (self._size, drawn), "protected": protected,
+            }  # fmt: skip
+
+        return self._write(bodies, columns, lambda: bodies)
 
 
 def preprocess_stage(preprocess: Preprocess) -> Stage:

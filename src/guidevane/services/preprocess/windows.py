@@ -22,10 +22,10 @@ from guidevane.services.preprocess.seen import Seen
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from guidevane.events import Accepted
     from guidevane.features import Window
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Changes
+    from guidevane.services.passing import Opened
 
 
 class Held(NamedTuple):
@@ -75,7 +75,7 @@ class _Table(faust.Table):  # type: ignore[misc]  # as above
 class WindowTable:
     """The memory of the preprocess stage: what the windows hold of each key of the partitions that are owned."""
 
-    def __init__(self, pipeline: Pipeline, read: Callable[[Record], tuple[Accepted, dict[str, Any]]]) -> None:
+    def __init__(self, pipeline: Pipeline, read: Callable[[Record], tuple[Opened, dict[str, Any]]]) -> None:
         """Make the table. ``read`` decodes an accepted record into its event's envelope and fields."""
         self.topic = str(pipeline.windows_topic)
         self.windows = pipeline.vector.windows
