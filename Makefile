@@ -18,7 +18,7 @@ MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-overload bench-live bench-steering bench-steering-drawn bench-shared fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ bench-modes: $(STAMP) ## what the transactional mode costs, beside the effective
 
 bench-telemetry: $(STAMP) ## what share of the hot path telemetry takes, in one process: a minute
 	$(BIN)/python -m loadtests.telemetry
+
+bench-beside: $(STAMP) ## what monitors and admin take by the event, in one process (BENCH="--broker": read from a real Kafka)
+	$(BIN)/python -m loadtests.beside $(BENCH)
 
 bench-overload: $(STAMP) ## half again what emulated members on Ray can do: answered in time, by slack and as it comes; two minutes
 	$(BIN)/python -m loadtests.overload

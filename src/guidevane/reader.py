@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     Read: TypeAlias = Callable[[bytes, int], dict[str, Any]]
@@ -47,10 +47,10 @@ def reader(schema: Mapping[str, Any]) -> Read | None:
     >>> read(b"\x02a", 0)
     {'host': 'a'}
     """
-    source = _Source()
+    source = Source()
     try:
         made = source.record(schema, (), "    ")
-    except _Foreign:
+    except Foreign:
         return None
     body = "\n".join(source.lines)
     text = f"def read(d, i):\n    end = len(d)\n{body}\n    if i != end: raise Odd\n    return {made}\n"
@@ -60,7 +60,7 @@ def reader(schema: Mapping[str, Any]) -> Read | None:
     return found
 
 
-class _Foreign(Exception):
+class Foreign(Exception):
     """The schema has what is not read here."""
 
 
@@ -89,7 +89,7 @@ def more(data: bytes, at: int, first: int) -> tuple[int, int]:
     raise Odd
 
 
-class _Source:
+class Source:
     """The lines of the function that are written so far, and the names that they use."""
 
     def __init__(self) -> None:
@@ -104,17 +104,20 @@ class _Source:
     def record(self, schema: Mapping[str, Any], within: tuple[str, ...], pad: str) -> str:
         """Write the lines that read a record; return the expression that makes it."""
         if schema["type"] not in {"record", "error"} or schema["name"] in within:
-            raise _Foreign
+            raise Foreign
         here = (*within, schema["name"])
         parts: list[str] = []
         for whole, together in groupby(schema["fields"], key=lambda field: field["type"] in ("int", "long")):
             fields = list(together)
-            if whole and len(fields) >= _RUN:
-                names = self._numbers(len(fields), pad)
-            else:
-                names = [self.value(field["type"], here, pad) for field in fields]
+            names = self.side_by_side([field["type"] for field in fields], here, pad, whole=whole)
             parts += [f"{field['name']!r}: {name}" for field, name in zip(fields, names, strict=True)]
         return f"{{{', '.join(parts)}}}"
+
+    def side_by_side(self, types: Sequence[Any], within: tuple[str, ...], pad: str, *, whole: bool) -> list[str]:
+        """Write the lines that read values side by side, together where they are many whole numbers."""
+        if whole and len(types) >= _RUN:
+            return self._numbers(len(types), pad)
+        return [self.value(each, within, pad) for each in types]
 
     def value(  # noqa: PLR0911 - one for each kind of type
         self, schema: Any, within: tuple[str, ...], pad: str
@@ -123,7 +126,7 @@ class _Source:
         if isinstance(schema, list):
             return self._union(schema, within, pad)
         if isinstance(schema, dict) and "logicalType" in schema:
-            raise _Foreign
+            raise Foreign
         kind = schema["type"] if isinstance(schema, dict) else schema
         match kind:
             case dict():
@@ -149,7 +152,7 @@ class _Source:
                 return out
             case "array" | "map":
                 return self._items(schema, kind, within, pad)
-        raise _Foreign
+        raise Foreign
 
     def _number(self, pad: str) -> str:
         out = self._fresh("v")
@@ -196,7 +199,7 @@ class _Source:
 
     def _union(self, schema: list[Any], within: tuple[str, ...], pad: str) -> str:
         if len(schema) > _BYTE >> 1:
-            raise _Foreign
+            raise Foreign
         branch, out = self._fresh("b"), self._fresh("u")
         self._write(pad, f"{branch} = d[i]", "i += 1")
         for place, kind in enumerate(schema):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from guidevane.events import Alert
-    from guidevane.monitors.adwin import Adwin
-    from guidevane.monitors.monitor import Seen, Source, State, Watched
+    from guidevane.monitors.adwin import Adwin, Change
+    from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 TRUE_FROM: Final = 0.5
@@ -52,6 +52,7 @@ class ErrorDrift:
     """The drift of the error stream."""
 
     reads: Source = "outcomes"
+    fields = ("revision", "outcome", "label", "positive")
 
     def __init__(self, voice: Voice, adwin: Adwin) -> None:
         self.name = voice.monitor
@@ -61,11 +62,22 @@ class ErrorDrift:
     def observe(self, seen: Seen) -> Alert | None:
         """Take one outcome."""
         outcome = seen.value
-        if outcome["revision"] != 0 or outcome["outcome"] not in ("full", "degraded"):
+        change = self._take(outcome["revision"], outcome["outcome"], outcome["label"], outcome["positive"])
+        return None if change is None else self._tell(seen, change)
+
+    def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
+        """Take many outcomes."""
+        columns = zip(*map(batch.column, self.fields), strict=True)
+        changes = [(at, change) for at, each in enumerate(columns) if (change := self._take(*each))]
+        return [(at, self._tell(batch.seen(at), change)) for at, change in changes]
+
+    def _take(self, revision: int, outcome: str, label: float, positive: bool) -> Change | None:  # noqa: FBT001
+        if revision != 0 or outcome not in ("full", "degraded"):
             return None
-        change = self._adwin.update(float((outcome["label"] >= TRUE_FROM) != outcome["positive"]))
-        if change is None or change.after <= change.before:
-            return None
+        change = self._adwin.update(float((label >= TRUE_FROM) != positive))
+        return change if change is not None and change.after > change.before else None
+
+    def _tell(self, seen: Seen, change: Change) -> Alert:
         message = f"the share of wrong decisions went from {change.before:.1%} to {change.after:.1%}"
         evidence = {
             "before": change.before,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from guidevane.event import Event
     from guidevane.events import Alert
-    from guidevane.monitors.adwin import Adwin
-    from guidevane.monitors.monitor import Seen, Source, State, Watched
+    from guidevane.monitors.adwin import Adwin, Change
+    from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 SCORE: Final = "score"
@@ -76,6 +76,7 @@ class SignalDrift:
         self.reads: Source = reads
         self._voice = voice
         self._signal = voice.signal
+        self.fields = (voice.signal,)
         self._adwin = adwin
         self._reference: list[float] = []
         self._low, self._span = 0.0, 0.0
@@ -87,25 +88,33 @@ class SignalDrift:
 
     def observe(self, seen: Seen) -> Alert | None:
         """Take the signal of one event; one without it, or not finite, says nothing."""
-        value = seen.value.get(self._signal)
+        change = self._take(seen.value.get(self._signal))
+        return None if change is None else self._tell(seen, change)
+
+    def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
+        """Take the signal of many events."""
+        changes = [(at, change) for at, value in enumerate(batch.column(self._signal)) if (change := self._take(value))]
+        return [(at, self._tell(batch.seen(at), change)) for at, change in changes]
+
+    def _take(self, value: object) -> Change | None:
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             return None
         if self._span:
-            return self._feed(value, seen)
+            return self._feed(value)
         self._reference.append(float(value))
         if len(self._reference) < REFERENCE:
             return None
         self._settle(min(self._reference), max(self._reference))
-        alerts = [self._feed(held, seen) for held in self._reference]
+        changes = [self._feed(held) for held in self._reference]
         self._reference = []
-        return next((alert for alert in reversed(alerts) if alert), None)
+        return next((change for change in reversed(changes) if change), None)
 
-    def _feed(self, value: float, seen: Seen) -> Alert | None:
+    def _feed(self, value: float) -> Change | None:
+        scaled = (value - self._low) / self._span
+        return self._adwin.update(0.0 if scaled < 0.0 else 1.0 if scaled > 1.0 else scaled)  # noqa: FURB136 - hot
+
+    def _tell(self, seen: Seen, change: Change) -> Alert:
         low, span = self._low, self._span
-        scaled = (value - low) / span
-        change = self._adwin.update(0.0 if scaled < 0.0 else 1.0 if scaled > 1.0 else scaled)  # noqa: FURB136 - hot
-        if change is None:
-            return None
         before, after = low + change.before * span, low + change.after * span
         message = f"the mean of {self._voice.signal} went from {before:.4g} to {after:.4g}"
         evidence = {

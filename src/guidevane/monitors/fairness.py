@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Annotated
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated, Final
 
+import numpy as np
 from pydantic import Field as Bound
 
-from guidevane.monitors.monitor import Crossing, Voice, unknown
+from guidevane.monitors.monitor import REARM_SHARE, Crossing, Voice, unknown
 from guidevane.word import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from guidevane.events import Alert
-    from guidevane.monitors.monitor import Seen, Source, State, Watched
+    from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
     from guidevane.word import Mistake
+
+_MANY: Final = 24
+"""Decisions from which on arrays cost less than a loop; and groups (below) up to which they do."""
+_GROUPS: Final = 32
 
 
 @word
@@ -53,6 +59,7 @@ class Parity:
     """The gap over one attribute: the last decisions, and how many of each group were positive."""
 
     reads: Source = "decisions"
+    fields = ("protected", "positive", "outcome")
 
     def __init__(self, voice: Voice, declared: DemographicParity) -> None:
         self.name = voice.monitor
@@ -71,7 +78,52 @@ class Parity:
         group = decision["protected"].get(self._attribute)
         if group is None or decision["outcome"] == "shed":
             return None
-        self._enter(group, decision["positive"])
+        told = self._take(group, decision["positive"])
+        return None if told is None else self._voice.alert(seen, *told)
+
+    def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
+        """Take many decisions."""
+        attribute, columns = self._attribute, zip(*map(batch.column, self.fields), strict=True)
+        taken = [
+            (at, group, positive)
+            for at, (protected, positive, outcome) in enumerate(columns)
+            if outcome != "shed" and (group := protected.get(attribute)) is not None
+        ]
+        if len(taken) >= _MANY and self._quietly([(group, positive) for _, group, positive in taken]):
+            return []
+        found = [(at, told) for at, group, positive in taken if (told := self._take(group, positive))]
+        return [(at, self._voice.alert(batch.seen(at), *told)) for at, told in found]
+
+    def _quietly(self, came: list[tuple[str, bool]]) -> bool:
+        """Take many decisions at once, where the gap crosses nothing at any of them; tell whether that was so."""
+        names = list(dict.fromkeys(chain(self._groups, (group for group, _ in came))))
+        if len(names) > _GROUPS:
+            return False
+        places = {name: place for place, name in enumerate(names)}
+        stays = self._window - len(self._last)
+        gone = list(islice(chain(self._last, came), max(len(came) - stays, 0)))
+        # By event, group, and (decisions, positive ones): what each adds, what it puts out, and so what there are.
+        tallies = np.zeros((len(came), len(names), 2), np.int64)
+        for pairs, sign, start in ((came, 1, 0), (gone, -1, len(came) - len(gone))):
+            if pairs:
+                groups = [places[group] for group, _ in pairs]
+                tallies[np.arange(start, len(came)), groups] += [(sign, sign * positive) for _, positive in pairs]
+        tallies[0] += [self._groups.get(name, (0, 0)) for name in names]
+        tallies = np.cumsum(tallies, axis=0)
+        n, positive = tallies[:, :, 0], tallies[:, :, 1]
+        counts, shares = n >= self._min_group, positive / np.maximum(n, 1)
+        high, low = np.where(counts, shares, 0.0).max(axis=1), np.where(counts, shares, 1.0).min(axis=1)
+        gaps, limit = np.maximum(high - low, 0.0), self._crossing.limit
+        if not (gaps.min() > limit * REARM_SHARE if self._crossing.raised else gaps.max() <= limit):
+            return False
+        self._last.extend(came)
+        for _ in gone:
+            self._last.popleft()
+        self._groups = {name: tally for name, tally in zip(names, tallies[-1].tolist(), strict=True) if tally[0]}
+        return True
+
+    def _take(self, group: str, positive: bool) -> tuple[str, dict[str, float]] | None:  # noqa: FBT001 - as below
+        self._enter(group, positive)
         if len(self._last) > self._window:
             self._leave()
         gap = self._gap()
@@ -85,7 +137,7 @@ class Parity:
         evidence = {"gap": gap, "max_gap": self._crossing.limit, "decisions": float(len(self._last))}
         for each in (most, least):
             evidence |= {f"share.{each}": self._share(each), f"n.{each}": float(self._groups[each][0])}
-        return self._voice.alert(seen, message, evidence)
+        return message, evidence
 
     def _enter(self, group: str, positive: bool) -> None:  # noqa: FBT001 - a decision is a pair of these
         self._last.append((group, positive))

@@ -15,7 +15,7 @@ from guidevane.events import Alert, derived_id
 from guidevane.word import Mistake, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 
     from guidevane.event import Event
 
@@ -60,6 +60,50 @@ class Monitor(Protocol):
 
     def restore(self, state: State) -> None:
         """Remember what ``state`` returned."""
+        ...
+
+
+class Batch:
+    """Events of one source, in order, as columns: what a monitor that reads many at once is given.
+
+    Its columns are those that the monitors asked for, each as long as the batch; they are shared and not to be changed.
+
+    >>> batch = Batch(["e1", "e2"], {"age": [40, None]}, lambda at: Seen(f"e{at + 1}", at, {}))
+    >>> len(batch), batch.column("age"), batch.seen(1).event_id
+    (2, [40, None], 'e2')
+    """
+
+    def __init__(self, events: Sized, columns: Mapping[str, Sequence[Any]], seen: Callable[[int], Seen]) -> None:
+        self._events = events
+        self._columns = columns
+        self._seen = seen
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return one field of every event."""
+        return self._columns[name]
+
+    def seen(self, at: int) -> Seen:
+        """Return one event whole: whoever has something to say of it pays for reading it."""
+        return self._seen(at)
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """A live monitor that can take many events at once: a :class:`Monitor` with these two.
+
+    However a stream is cut into batches, and if it is not: same alerts at the same events, same state.
+    """
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Say which fields of its source it reads; each is one that the source has."""
+        ...
+
+    def observe_all(self, batch: Batch) -> Sequence[tuple[int, Alert]]:
+        """Take a batch; return what there is to say, each with its event's place in the batch, in their order."""
         ...
 
 

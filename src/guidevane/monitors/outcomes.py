@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guidevane.events import Outcome
 
@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from guidevane.events import Decision, Label
     from guidevane.monitors.monitor import State
 
+KEPT: Final = (
+    "decision_id", "event_time_us", "score", "probability", "positive", "outcome", "models", "protected"
+)  # fmt: skip
+"""What is kept of a decision, in this order: what its outcome repeats."""
 _SHARED_MOST = 4096
+_UNKNOWN: Final = -(1 << 63)
 
 
 class Held(NamedTuple):
@@ -78,6 +83,8 @@ class OutcomeJoin:
         # Labels without a decision; apart, so that neither kind holds back the expiry of the other.
         self._waiting: OrderedDict[str, _Entry] = OrderedDict()
         self._watermark_us = 0
+        # As long as the watermark is not above it, nobody's time is over.
+        self._calm_until_us = _UNKNOWN
         self._tally = dict.fromkeys(JoinCounts._fields[1:], 0)
         self._shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
@@ -86,9 +93,9 @@ class OutcomeJoin:
         """Return what became of decisions and labels so far."""
         return JoinCounts(len(self._decided) + len(self._waiting), **self._tally)
 
-    def repeats(self, decision: Decision) -> bool:
+    def repeats(self, event_id: str) -> bool:
         """Tell whether the event was decided before, as far as is remembered; count it then."""
-        repeated = decision["event_id"] in self._decided
+        repeated = event_id in self._decided
         self._tally["duplicates"] += repeated
         return repeated
 
@@ -97,16 +104,25 @@ class OutcomeJoin:
 
         ``written_at_us`` is the record's time on the topic: one event from the future must not expire all others.
         """
-        event_id = decision["event_id"]
-        if self.repeats(decision):
+        if self.repeats(decision["event_id"]):
             return None
-        at_us = min(decision["event_time_us"], written_at_us)
-        waiting = self._waiting.pop(event_id, None)
-        entry = _Entry(at_us, self._compact(decision), waiting.label if waiting else None)
+        return self.take(decision["event_id"], self._compact(decision), written_at_us=written_at_us)
+
+    def take(self, event_id: str, kept: tuple[Any, ...], *, written_at_us: int) -> Outcome | None:
+        """Take a decision that repeats none, as its values in the order of ``KEPT``; no NaN, maps shared and constant.
+
+        What :meth:`decide` does with the whole of it.
+        """
+        at_us: int = kept[1] if kept[1] < written_at_us else written_at_us  # noqa: FURB136 - each event's
+        waiting = self._waiting.pop(event_id, None) if self._waiting else None
+        entry = _Entry(at_us, kept, waiting.label if waiting else None)
+        if waiting is not None or not self._decided:
+            # Who stands first may be another one now.
+            self._calm_until_us = _UNKNOWN
         self._decided[event_id] = entry
         self._watermark_us = max(self._watermark_us, at_us)
         self._forget()
-        return self._emit(event_id, entry, entry.decision, entry.label) if entry.decision and entry.label else None
+        return self._emit(event_id, entry, kept, entry.label) if entry.label else None
 
     def label(self, label: Label, *, written_at_us: int) -> Outcome | None:
         """Take a label; return the outcome where it is the first or another one, and the decision is there.
@@ -117,6 +133,8 @@ class OutcomeJoin:
         event_id, new = label["event_id"], Held(label["label"], label["observed_at_us"])
         entry = self._decided.get(event_id) or self._waiting.get(event_id)
         if entry is None:
+            if not self._waiting:
+                self._calm_until_us = _UNKNOWN
             self._waiting[event_id] = _Entry(max(self._watermark_us, written_at_us), None, new)
             self._forget()
             return None
@@ -152,6 +170,9 @@ class OutcomeJoin:
         )
 
     def _forget(self) -> None:
+        pending = len(self._decided) + len(self._waiting)
+        if self._watermark_us <= self._calm_until_us and pending <= self._max_pending:
+            return
         horizon_us = self._watermark_us - self._ttl_us
         for entries in (self._decided, self._waiting):
             while entries and next(iter(entries.values())).at_us < horizon_us:
@@ -159,6 +180,8 @@ class OutcomeJoin:
         while len(self._decided) + len(self._waiting) > self._max_pending:
             self._drop(max((self._waiting, self._decided), key=len))
             self._tally["evicted"] += 1
+        first = [next(iter(each.values())).at_us for each in (self._decided, self._waiting) if each]
+        self._calm_until_us = min(first, default=0) + self._ttl_us
 
     def _drop(self, entries: OrderedDict[str, _Entry]) -> None:
         _, entry = entries.popitem(last=False)
@@ -196,7 +219,7 @@ class OutcomeJoin:
 
     def restore(self, state: State) -> None:
         """Go on from ``state``."""
-        self._watermark_us = state["watermark_us"]
+        self._watermark_us, self._calm_until_us = state["watermark_us"], _UNKNOWN
         self._tally = dict(state["tally"])
         self._decided, self._waiting = (
             OrderedDict((key, _revive(*entry)) for key, *entry in state[kind]) for kind in ("decided", "waiting")
@@ -207,6 +230,17 @@ def _revive(at_us: int, decision: list[Any] | None, label: list[Any] | None, rev
     return _Entry(at_us, tuple(decision) if decision else None, Held(*label) if label else None, revision)
 
 
+def constant(kept: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the values of ``KEPT`` as a state can hold them: JSON has no NaN, and a state must come back as it was.
+
+    >>> constant(("d1", 4, float("nan"), 0.5, True, "full", {}, {}))[2:4]
+    (None, 0.5)
+    """
+    _, _, score, probability, *_ = kept
+    if (score is None or math.isfinite(score)) and (probability is None or math.isfinite(probability)):
+        return kept
+    return (*kept[:2], _finite(score), _finite(probability), *kept[4:])
+
+
 def _finite(value: float | None) -> float | None:
-    # JSON has no NaN: the state of a decision must come back as it was.
     return value if value is not None and math.isfinite(value) else None

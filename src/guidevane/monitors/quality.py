@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
+import numpy as np
 from pydantic import Field as Bound
 
-from guidevane.monitors.monitor import Crossing, Voice, unknown
+from guidevane.monitors.monitor import REARM_SHARE, Crossing, Voice, unknown
 from guidevane.word import word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from guidevane.event import Event
     from guidevane.events import Alert
-    from guidevane.monitors.monitor import Seen, Source, State, Watched
+    from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
     from guidevane.word import Mistake
 
 Share = Annotated[float, Bound(ge=0, le=1)]
 
+_INTEGERS: Final = {int, bool}
+_FLOATS: Final = {float}
+_TEXTS: Final = {str, bytes}
+_NAMES: Final = _INTEGERS | {str}
 FINE: Final = 0
 FAULTS: Final = ("fine", "missing", "out_of_range", "unknown_category")
 
@@ -100,6 +108,31 @@ class Check:
             return FINE
         return 3
 
+    def all(self, values: Sequence[object]) -> bytes | None:
+        r"""Return the verdicts on many values, a byte each; ``None`` where every one is fine.
+
+        >>> check = Check(True, 0.0, 120.0, None)
+        >>> check.all([40, None, 130]), check.all([1, 2, 3])
+        (b'\x00\x01\x02', None)
+        """
+        if self._fine(values):
+            return None
+        verdicts = bytes(map(self, values))
+        return verdicts if any(verdicts) else None
+
+    def _fine(self, values: Sequence[object]) -> bool:
+        """Tell whether all values are fine; no only means that this quick look cannot say."""
+        kinds = set(map(type, values))
+        if self.numeric and not kinds <= _TEXTS:
+            # NaN compares with nothing, so that the least and the greatest say nothing of it; a sum has it.
+            numbers = cast("Sequence[float]", values)
+            whole = kinds <= _INTEGERS or (kinds == _FLOATS and math.isfinite(sum(numbers)))
+            if not (whole and self.low <= min(numbers) and max(numbers) <= self.high):
+                return False
+        if self.categories is None:
+            return type(None) not in kinds
+        return kinds <= _NAMES and self.categories.issuperset(values)
+
 
 class FieldQuality:
     """The quality of one field: a ring of the last verdicts, and how many there are of each."""
@@ -110,6 +143,7 @@ class FieldQuality:
         self.name = voice.monitor
         self._voice = voice
         self._field = voice.signal
+        self.fields = (voice.signal,)
         self._check = check
         limits = (declared.max_missing_share, declared.max_out_of_range_share, declared.max_unknown_share)
         self._crossings = [Crossing(limit) for limit in limits]
@@ -122,7 +156,43 @@ class FieldQuality:
 
     def observe(self, seen: Seen) -> Alert | None:
         """Judge the field of one event."""
-        verdict = self._check(seen.value.get(self._field))
+        told = self._take(self._check(seen.value.get(self._field)))
+        return None if told is None else self._voice.alert(seen, *told)
+
+    def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
+        """Judge the field of many events."""
+        verdicts = self._check.all(batch.column(self._field))
+        if (verdicts is None and self._calm) or self._quietly(verdicts or bytes(len(batch))):
+            return []
+        found = enumerate(map(self._take, verdicts or bytes(len(batch))))
+        return [(at, self._voice.alert(batch.seen(at), *told)) for at, told in found if told is not None]
+
+    def _quietly(self, verdicts: bytes) -> bool:
+        """Take many verdicts at once, where none of them begins or ends what is told; tell whether that was so."""
+        if self._calm or not self._full:
+            return False
+        window, ring = len(self._ring), bytes(self._ring)
+        # Each verdict puts out the one that is a window before it: oldest first, then what comes.
+        stream = ring[self._at :] + ring[: self._at] + verdicts
+        faults = np.frombuffer(stream, np.uint8)
+        if not _counts(faults != FINE, window).all():
+            # All was fine for a moment: from then on the ring stands still.
+            return False
+        for fault, crossing in enumerate(self._crossings, start=1):
+            if not crossing.raised and fault not in stream:
+                continue
+            shares = _counts(faults == fault, window) / window
+            limit = crossing.limit
+            if not (shares.min() > limit * REARM_SHARE if crossing.raised else shares.max() <= limit):
+                return False
+        last = stream[len(verdicts) :]
+        self._at = (self._at + len(verdicts)) % window
+        start = window - self._at
+        self._ring = bytearray(last[start:] + last[:start])
+        self._recount()
+        return True
+
+    def _take(self, verdict: int) -> tuple[str, dict[str, float]] | None:
         if self._calm and verdict == FINE:
             return None
         ring, at = self._ring, self._at
@@ -133,14 +203,18 @@ class FieldQuality:
             self._counts[verdict] += 1
         self._at = (at + 1) % len(ring)
         self._full = self._full or self._at == 0
-        alert = self._speak(seen) if self._full else None
+        told = self._speak() if self._full else None
         self._calm = self._is_calm()
-        return alert
+        return told
+
+    def _recount(self) -> None:
+        self._counts = [self._ring.count(verdict) for verdict in range(len(FAULTS))]
+        self._calm = self._is_calm()
 
     def _is_calm(self) -> bool:
         return self._full and self._counts[FINE] == len(self._ring) and not any(c.raised for c in self._crossings)
 
-    def _speak(self, seen: Seen) -> Alert | None:
+    def _speak(self) -> tuple[str, dict[str, float]] | None:
         window = len(self._ring)
         # One event, one alert: a second fault stays uncrossed and is told at the next event.
         for fault, crossing in enumerate(self._crossings, start=1):
@@ -149,7 +223,7 @@ class FieldQuality:
                 what = f"{share:.1%} of the last {window} values of {self._voice.signal}"
                 message = f"{what} are {FAULTS[fault]}, more than {crossing.limit:.1%}"
                 evidence = {f"{name}_share": count / window for name, count in zip(FAULTS, self._counts, strict=True)}
-                return self._voice.alert(seen, message, {**evidence, "limit": crossing.limit, "window": float(window)})
+                return message, {**evidence, "limit": crossing.limit, "window": float(window)}
         return None
 
     def state(self) -> State:
@@ -165,7 +239,17 @@ class FieldQuality:
         """Go on from ``state``."""
         self._ring = bytearray(map(int, state["ring"]))
         self._at, self._full = state["at"], state["full"]
-        self._counts = [self._ring.count(verdict) for verdict in range(len(FAULTS))]
         for crossing, raised in zip(self._crossings, state["raised"], strict=True):
             crossing.raised = raised
-        self._calm = self._is_calm()
+        self._recount()
+
+
+def _counts(marks: NDArray[np.bool_], window: int) -> NDArray[np.int64]:
+    """Return how many marks stand in the window that ends with each one, from the second window on.
+
+    >>> _counts(np.array([True, False, True, True, False]), 3).tolist()
+    [2, 2]
+    """
+    sums = np.cumsum(marks)
+    found: NDArray[np.int64] = sums[window:] - sums[:-window]
+    return found

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from guidevane.log import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class DecisionIndex:
@@ -31,11 +36,20 @@ class DecisionIndex:
 
     def add(self, decision_id: str, partition: int, offset: int, *, decided_at_us: int) -> None:
         """Remember one place; the oldest is forgotten where there is no room."""
-        at = self.total % self.size
+        self.add_all([decision_id], partition, [offset], decided_at_us=[decided_at_us])
+
+    def add_all(
+        self, decision_ids: Sequence[str], partition: int, offsets: Sequence[int], *, decided_at_us: Sequence[int]
+    ) -> None:
+        """Remember places in one partition, in their order: the last ``size`` of them at most."""
+        count = len(decision_ids)
+        kept = slice(max(count - self.size, 0), count)
+        at = np.arange(self.total + kept.start, self.total + count) % self.size
         # 64 bits of a decision's id: whoever reads the record back compares the whole.
-        self._ids[at] = hash(decision_id)
-        self._partitions[at], self._offsets[at], self._times_us[at] = partition, offset, decided_at_us
-        self.total += 1
+        self._ids[at] = [hash(each) for each in decision_ids[kept]]
+        self._partitions[at] = partition
+        self._offsets[at], self._times_us[at] = offsets[kept], decided_at_us[kept]
+        self.total += count
 
     def find(self, decision_id: str) -> list[tuple[Partition, int]]:
         """Return where decisions with this id may be, in the order of the log: the first counts (0.1 ms)."""

@@ -179,8 +179,8 @@ class AdminRoom:
             return
         self.trouble = None
         for records in fetched.values():
-            for record in records:
-                self.state.follow(record)
+            if records:
+                self.state.follow(records)
         # Not the last record's offset: a topic may end in the mark of a transaction, and no record ever follow.
         self._read_to |= {at: to for at in self._read_to if (to := reader.position(at)) is not None}
         # A compacted topic may end in a gap: that nothing more comes also means that all was read.

@@ -27,12 +27,11 @@ from guidevane.services.admin.views import (
     Settings,
     Steering,
 )
-from guidevane.services.passing import EVENT_ID
 from guidevane.telemetry import names
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY, Topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from guidevane.codec import Codec
     from guidevane.events import Audit, Control, Telemetry
@@ -71,17 +70,24 @@ class Watch:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=REMEMBERED)
         self.control: dict[str, Control] = {}
         self._codec = codec
+        self._pick = codec.picker("decision", ("decision_id",))
 
-    def on_decision(self, record: Record) -> None:
-        """Remember where a decision lies: thousands a second, decoded only when somebody asks."""
-        event_id = record.header(EVENT_ID)
-        if event_id is not None:
-            decision_id = self.decision_id_of(event_id.decode(errors="replace"))
-        else:
-            # Not a room's of ours: only its body says whose it is.
-            decision_id = self._codec.decode("decision", record.value, record.headers)["decision_id"]
-        self.index.add(decision_id, record.partition, record.offset, decided_at_us=record.timestamp_us)
-        self.recent.append(record)
+    def on_decisions(self, records: Sequence[Record]) -> int:
+        """Remember where the decisions of one partition lie; return how many could not be read.
+
+        Thousands a second: of each no more than its id is read, the rest when somebody asks.
+        """
+        ids: list[str] = []
+        kept: list[Record] = []
+        for record in records:
+            with suppress(Reject):
+                ids.append(self._pick(record.value, record.headers)[0])
+                kept.append(record)
+        if kept:
+            offsets, times_us = [each.offset for each in kept], [each.timestamp_us for each in kept]
+            self.index.add_all(ids, kept[0].partition, offsets, decided_at_us=times_us)
+            self.recent.extend(kept[-REMEMBERED:])
+        return len(records) - len(kept)
 
     def last_models(self) -> Mapping[str, str]:
         """Return the versions that made the last decision, by member."""
@@ -166,23 +172,26 @@ class State:
         self._routes = {TELEMETRY: self._on_telemetry, CONTROL: self._on_control, AUDIT: self._on_audit}
         for watch in self.watches.values():
             topics = watch.topics
-            self._routes |= {
-                topics.decisions: watch.on_decision,
-                topics.alerts: watch.on_alert,
-                topics.dlq: watch.on_dead_letter,
-            }
+            self._routes |= {topics.alerts: watch.on_alert, topics.dlq: watch.on_dead_letter}
+        self._watching = {watch.topics.decisions: watch for watch in self.watches.values()}
 
     @property
     def topics(self) -> list[str]:
         """Return the topics to read."""
-        return list(self._routes)
+        return [*self._routes, *self._watching]
 
-    def follow(self, record: Record) -> None:
-        """Take one record in; one that cannot be read is counted."""
-        try:
-            self._routes[record.topic](record)
-        except Reject:
-            self.undecodable[record.topic] += 1
+    def follow(self, records: Sequence[Record]) -> None:
+        """Take the records of one partition in; those that cannot be read are counted."""
+        topic = records[0].topic
+        if watch := self._watching.get(topic):
+            if unread := watch.on_decisions(records):
+                self.undecodable[topic] += unread
+            return
+        for record in records:
+            try:
+                self._routes[topic](record)
+            except Reject:
+                self.undecodable[topic] += 1
 
     def _on_telemetry(self, record: Record) -> None:
         telemetry = cast("Telemetry", self._codec.decode("telemetry", record.value, record.headers))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Message, Record
 from guidevane.log.murmur import murmur2
-from guidevane.monitors.monitor import Seen, watch
+from guidevane.monitors.monitor import Batch, Seen, watch
+from guidevane.monitors.outcomes import KEPT, constant
+from guidevane.monitors.panel import Panel
 from guidevane.runtime.deadletter import dead_letter, reasons
 from guidevane.services.monitors.labels import read_label
 from guidevane.services.passing import EVENT_ID
@@ -68,82 +71,132 @@ class Watcher:
         self._clock = clock
         self._metrics = metrics
         self._monitors: list[tuple[str, Monitor]] = []
-        self._watching: dict[Source, list[Monitor]] = {"accepted": [], "decisions": [], "outcomes": []}
+        watching: dict[Source, list[Monitor]] = {"accepted": [], "decisions": [], "outcomes": []}
         event = pipeline.event
         for declared, monitor in watch(pipeline.monitors, pipeline):
             # What a state was made under; frozen words are equal where their reprs are.
             self._monitors.append((derived_id(repr(declared), event.contract, repr(event.ranges)), monitor))
-            self._watching[monitor.reads].append(monitor)
+            watching[monitor.reads].append(monitor)
+        self._watching = {source: Panel(monitors) for source, monitors in watching.items()}
         # Our own topics are trusted, as in every room; labels come from the world.
         self._accepted = codec.decoder("accepted", trusted=True)
-        self._event = codec.decoder(pipeline.event.name, trusted=True)
+        self._event = codec.decoder(event.name, trusted=True)
         self._decision = codec.decoder("decision", trusted=True)
+        self._pick_event = codec.picker("accepted", ("event",))
+        self._fields = self._watching["accepted"].fields
+        self._pick_fields = codec.picker(event.name, self._fields or (event.key,))
+        self._kept = tuple(dict.fromkeys(("event_id", *KEPT, *self._watching["decisions"].fields)))
+        self._pick_decision = codec.picker("decision", self._kept)
         self._label = codec.decoder("label")
         self._outcome, self._alert = codec.encoder("outcome"), codec.encoder("alert")
         self._read_outcome, self._read_alert = (codec.decoder(name, trusted=True) for name in ("outcome", "alert"))
         self._take = {
             topics.accepted: self._take_accepted,
-            topics.decisions: self._take_decision,
-            topics.labels: self._take_label,
+            topics.decisions: self._take_decisions,
+            topics.labels: self._take_labels,
         }
 
     def take(self, records: Sequence[Record]) -> list[Output]:
-        """Take the records of one partition, in order; return what there is to say about them."""
-        outputs: list[Output] = []
-        rejected = 0
-        for record in records:
-            try:
-                outputs += self._take[record.topic](record)
-            except Reject as reject:
-                rejected += 1
-                # Other stages answer for the records of our own topics; labels are ours alone.
-                if record.topic == self._topics.labels:
-                    outputs.append(self._refuse(record, reject))
+        """Take the records of one partition, in order; return what there is to say about them.
+
+        However they are cut into calls, the same is said, and remembered.
+        """
+        outputs, rejected = self._take[records[0].topic](records)
         self._metrics.count(names.EVENTS_TOTAL, len(records) - rejected, stage=STAGE, result="out")
         if rejected:
             self._metrics.count(names.EVENTS_TOTAL, rejected, stage=STAGE, result="reject")
         return outputs
 
-    def _take_accepted(self, record: Record) -> list[Output]:
-        accepted = cast("Accepted", self._accepted(record.value, record.headers))
-        monitors = self._watching["accepted"]
-        if not monitors:
+    def _take_accepted(self, records: Sequence[Record]) -> tuple[list[Output], int]:
+        panel = self._watching["accepted"]
+        if not panel.monitors:
+            return [], 0
+        kept: list[Record] = []
+        rows: list[tuple[Any, ...]] = []
+        for record in records:
+            # Other stages answer for the records of our own topics.
+            with suppress(Reject):
+                rows.append(self._pick_fields(self._pick_event(record.value, record.headers)[0]))
+                kept.append(record)
+
+        def seen(at: int) -> Seen:
+            accepted = cast("Accepted", self._accepted(kept[at].value, kept[at].headers))
+            return Seen(accepted["event_id"], accepted["event_time_us"], self._event(accepted["event"]))
+
+        said = panel.show(Batch(rows, _columns(self._fields, rows), seen))
+        return [self._said(alert) for _, alert in said], len(records) - len(kept)
+
+    def _take_decisions(self, records: Sequence[Record]) -> tuple[list[Output], int]:
+        kept: list[Record] = []
+        rows: list[tuple[Any, ...]] = []
+        joined: list[tuple[int, Outcome]] = []
+        rejected = 0
+        join, last = self.join, len(KEPT) + 1
+        for record in records:
+            try:
+                row = self._pick_decision(record.value, record.headers)
+            except Reject:
+                rejected += 1
+                continue
+            event_id = row[0]
+            if join.repeats(event_id):
+                continue
+            if outcome := join.take(event_id, constant(row[1:last]), written_at_us=record.timestamp_us):
+                joined.append((len(rows), outcome))
+            rows.append(row)
+            kept.append(record)
+
+        def seen(at: int) -> Seen:
+            decision = cast("Decision", self._decision(kept[at].value, kept[at].headers))
+            return Seen(decision["event_id"], decision["event_time_us"], decision)
+
+        said = self._watching["decisions"].show(Batch(rows, _columns(self._kept, rows), seen))
+        found = [(at, self._said(alert)) for at, alert in said] + self._joined(joined)
+        # What is said of a decision comes before what is said of its outcome: the order is stable.
+        return [output for _, output in sorted(found, key=_place)], rejected
+
+    def _take_labels(self, records: Sequence[Record]) -> tuple[list[Output], int]:
+        joined: list[tuple[int, Outcome]] = []
+        refused: list[tuple[int, Output]] = []
+        for at, record in enumerate(records):
+            try:
+                label = read_label(record, self._label)
+            except Reject as reject:
+                # Labels are ours alone to refuse.
+                refused.append((at, self._refuse(record, reject)))
+                continue
+            if outcome := self.join.label(label, written_at_us=record.timestamp_us):
+                joined.append((at, outcome))
+        found = sorted(refused + self._joined(joined), key=_place)
+        return [output for _, output in found], len(refused)
+
+    def _joined(self, joined: Sequence[tuple[int, Outcome]]) -> list[tuple[int, Output]]:
+        """Return each outcome with what the monitors say of it behind it, at the place of its record."""
+        if not joined:
             return []
-        seen = Seen(accepted["event_id"], accepted["event_time_us"], self._event(accepted["event"]))
-        return self._show(monitors, seen)
+        outcomes = [outcome for _, outcome in joined]
+        panel = self._watching["outcomes"]
+        columns: dict[str, list[Any]] = {
+            name: [cast("Mapping[str, Any]", each)[name] for each in outcomes] for name in panel.fields
+        }
 
-    def _take_decision(self, record: Record) -> list[Output]:
-        decision = cast("Decision", self._decision(record.value, record.headers))
-        if self.join.repeats(decision):
-            return []
-        seen = Seen(decision["event_id"], decision["event_time_us"], decision)
-        outputs = self._show(self._watching["decisions"], seen)
-        outcome = self.join.decide(decision, written_at_us=record.timestamp_us)
-        return outputs + self._joined(outcome) if outcome else outputs
+        def seen(at: int) -> Seen:
+            return Seen(outcomes[at]["event_id"], outcomes[at]["event_time_us"], outcomes[at])
 
-    def _take_label(self, record: Record) -> list[Output]:
-        label = read_label(record, self._label)
-        outcome = self.join.label(label, written_at_us=record.timestamp_us)
-        return self._joined(outcome) if outcome else []
+        found = [(at, 0, self._emitted(outcome)) for at, outcome in enumerate(outcomes)]
+        found += [(at, 1, self._said(alert)) for at, alert in panel.show(Batch(outcomes, columns, seen))]
+        return [(joined[at][0], output) for at, _, output in sorted(found, key=lambda each: each[:2])]
 
-    def _joined(self, outcome: Outcome) -> list[Output]:
-        seen = Seen(outcome["event_id"], outcome["event_time_us"], outcome)
+    def _emitted(self, outcome: Outcome) -> Output:
         key = outcome["event_id"].encode()
         number, message = self._message(self._topics.outcomes, key, self._outcome(outcome), key)
-        identity = _outcome_identity(outcome)
-        said = Output(self._topics.outcomes, number, message, identity, names.OUTCOMES_TOTAL, {})
-        return [said, *self._show(self._watching["outcomes"], seen)]
+        return Output(self._topics.outcomes, number, message, _outcome_identity(outcome), names.OUTCOMES_TOTAL, {})
 
-    def _show(self, monitors: Sequence[Monitor], seen: Seen) -> list[Output]:
-        outputs = []
-        for monitor in monitors:
-            alert = monitor.observe(seen)
-            if alert is not None:
-                key, event_id = alert["monitor"].encode(), seen.event_id.encode()
-                number, message = self._message(self._topics.alerts, key, self._alert(alert), event_id)
-                identity, labels = _alert_identity(alert), {"kind": alert["kind"]}
-                outputs.append(Output(self._topics.alerts, number, message, identity, names.ALERTS_TOTAL, labels))
-        return outputs
+    def _said(self, alert: Alert) -> Output:
+        key, event_id = alert["monitor"].encode(), alert["event_id"].encode()
+        number, message = self._message(self._topics.alerts, key, self._alert(alert), event_id)
+        identity, labels = _alert_identity(alert), {"kind": alert["kind"]}
+        return Output(self._topics.alerts, number, message, identity, names.ALERTS_TOTAL, labels)
 
     def _message(self, topic: str, key: bytes, value: bytes, event_id: bytes) -> tuple[int, Message]:
         # Java's partitioner, as send_keyed has it, without its wait for each single message.
@@ -186,6 +239,14 @@ class Watcher:
                 monitor.restore(known)
             else:
                 _log.warning("monitor %s is %s: it begins now", monitor.name, "changed" if was else "new")
+
+
+def _columns(fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    return dict(zip(fields, zip(*rows, strict=True), strict=True)) if rows else {}
+
+
+def _place(found: tuple[int, Output]) -> int:
+    return found[0]
 
 
 def _outcome_identity(outcome: Outcome) -> str:

@@ -1,0 +1,1 @@
+"""What the rooms beside the event's own way cost."""
