@@ -31,6 +31,7 @@ class Tuning:
     drain_s: float = 4.0
     margin_every_s: float = 30.0
     learn_every_s: float = 10.0
+    steady_share: float = 2.0
     high_memory_s: float = 1200.0
 
 
@@ -79,8 +80,9 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
     """Return the memory with an observation taken in."""
     traffic = memory.traffic.after(seen.counts, seen.interval_s)
     forget = math.exp(-seen.interval_s / tuning.budget_memory_s)
-    # What nobody was ready for is headroom's to learn from, not the margin's.
-    foreseen = traffic.demand_per_s() <= memory.ready_for
+    # What nobody was ready for yet is headroom's to learn from, not the margin's.
+    starting = any(seen.stage(name).pending for name in graph.names)
+    foreseen = traffic.demand_per_s() <= memory.ready_for and not starting
     recent = (*memory.recent, (seen.ended, seen.missed if foreseen else 0))[-120:]
     corrections = tuple(
         correction.learn(

@@ -1,4 +1,4 @@
-"""What helps at once, while replicas are still starting: larger batches, where the ready ones fall short."""
+"""What helps at once, while replicas are still starting or none are wanted: larger batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ _BUSIEST = 0.95
 def bridged(
     graph: Graph, settings: Sequence[Setting], seen: Observation, rate_per_s: float, slo_s: float
 ) -> tuple[Setting, ...]:
-    """Return settings with larger batches at stages whose ready replicas do not bear the rate.
+    """Return settings with larger batches at stages whose replicas that serve now do not bear the rate."""
+    ready = [
+        min(seen.stage(stage.name).ready, setting.replicas)
+        for stage, setting in zip(graph.stages, settings, strict=True)
+    ]
+    return stretched(graph, settings, ready, rate_per_s, slo_s)
+
+
+def stretched(
+    graph: Graph, settings: Sequence[Setting], ready: Sequence[int], rate_per_s: float, slo_s: float
+) -> tuple[Setting, ...]:
+    """Return settings with larger batches at stages whose ``ready`` replicas do not bear the rate (0: let it be).
 
     The smallest batch that bears it, else the one that bears most; of those that leave an event on the
     longest way, in full batches everywhere, within 90 % of the objective. A stage whose plan has
@@ -28,12 +39,10 @@ def bridged(
     """
     found = list(settings)
     for at, stage in enumerate(graph.stages):
-        setting, ready = settings[at], seen.stage(stage.name).ready
-        if ready == 0 or ready >= setting.replicas:
-            continue
+        setting = settings[at]
         profile = stage.on(setting.hardware).profile
         needs = rate_per_s * graph.visits[at] / _BUSIEST
-        if ready * profile.throughput(setting.batch) >= needs:
+        if ready[at] == 0 or ready[at] * profile.throughput(setting.batch) >= needs:
             continue
         larger = [each for each in batch_sizes(stage, setting.hardware) if each > setting.batch]
         fits = [
@@ -41,7 +50,7 @@ def bridged(
             for each in larger
             if _way_s(graph, [*found[:at], replace(setting, batch=each), *found[at + 1 :]]) <= slo_s * _OF_OBJECTIVE
         ]
-        bears = [each for each in fits if ready * profile.throughput(each) >= needs]
+        bears = [each for each in fits if ready[at] * profile.throughput(each) >= needs]
         best = bears[0] if bears else max((setting.batch, *fits), key=profile.throughput)
         found[at] = replace(setting, batch=best)
     return tuple(found)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from guidevane.control.bridging import stretched
 from guidevane.control.table import ANCHOR, STEP
 
 if TYPE_CHECKING:
+    from guidevane.control.plant import Setting
     from guidevane.control.table import Table
 
 Rates: TypeAlias = npt.NDArray[np.float64]
 
-_LEAST_PER_S, _PLACES = 0.05, 250
+_LEAST_PER_S, _PLACES, _BELOW = 0.05, 250, 8
 _AROUND = (-6, -4, -2, 0, 2, 4, 6, 8, 12, 16)
 """Where misses are simulated, in steps of the table from the rate that was planned for: 0.63 to 3.4 times as much."""
 
@@ -78,6 +80,15 @@ class Planned:
         at = np.log(np.maximum(come, _LEAST_PER_S) / _LEAST_PER_S) / math.log(STEP) - (places - anchors)[which]
         return np.asarray(curves[which, np.clip(np.rint(at), 0, _PLACES - 1).astype(np.int64)])
 
+    def least(self, rate_per_s: float, share: float) -> float:
+        """Return the least rate to be ready for such that at most a share (0-1) of ``rate_per_s`` misses.
+
+        The rate itself, where even its own row misses more.
+        """
+        ready = rate_per_s * STEP ** -np.arange(_BELOW, -1, -1.0)
+        enough = ready[self.missed(ready, np.full(len(ready), rate_per_s)) <= share]
+        return float(enough[0]) if len(enough) else rate_per_s
+
     def _places(self, ready: Rates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return the places of the rows that are needed, and for each rate which of them is its own."""
         steps = np.log(np.maximum(ready, _LEAST_PER_S)) / math.log(STEP)
@@ -94,7 +105,7 @@ class Planned:
         if place not in self._curves:
             row = self.table.row(STEP**place, self.dispersion)
             rates = np.array([STEP ** (place + step) for step in _AROUND])
-            misses = np.array([self.table.probed(row.settings, place + step, self.dispersion) for step in _AROUND])
+            misses = np.array([self._least(row.settings, place + step) for step in _AROUND])
             misses = np.maximum.accumulate(misses)
             come = _LEAST_PER_S * STEP ** np.arange(_PLACES)
             curve = np.interp(np.log(come), np.log(rates), misses)
@@ -103,3 +114,10 @@ class Planned:
             curve[beyond] = 1 - (1 - misses[-1]) * rates[-1] / come[beyond]
             self._curves[place] = curve
         return self._curves[place]
+
+    def _least(self, settings: tuple[Setting, ...], at: int) -> float:
+        """Return the misses at the rate of a place, with the batches of the row or those it would be bridged with."""
+        table = self.table
+        missed = table.probed(settings, at, self.dispersion)
+        other = stretched(table.graph, settings, [each.replicas for each in settings], STEP**at, table.slo_s)
+        return missed if other == settings else min(missed, table.probed(other, at, self.dispersion))

@@ -80,7 +80,9 @@ class Steering:
                 outlook=self._plans.outlook(memory),
             )
             memory = replace(memory, learned_at_s=seen.time_s)
-        target = memory.margin * headroom.ready_for(hold_s)
+        # What was learned below a rate is not to be trusted where it loses by that rate alone.
+        steady = self._plans.outlook(memory).least(traffic.rate_per_s, tuning.steady_share * self.epsilon)
+        target = memory.margin * max(headroom.ready_for(hold_s), steady)
         # What little was seen so far does not outweigh what was expected.
         known_s = traffic.seen_s()
         expected = seen.expected_per_s or 0.0

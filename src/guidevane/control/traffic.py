@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Counts: TypeAlias = npt.NDArray[np.float64]
 
 HALF_S = 0.5
 _KEPT = 240
@@ -20,6 +26,20 @@ _PRIOR_DISPERSION = 2.0
 _STEEPEST = 2.0
 """How many times the rate of now a slope may lead to."""
 _PRIOR_BLOCKS = 2
+_RISING_S, _LEAST_RISE_S, _Z_RISE = (120, 60, 30), 6.0, 3.5
+_ENDS_S, _Z_END = (5, 10, 20, 30), 1.5
+_CHANCE = 2.0
+"""What the best of all steps explains more than a line by chance alone, in variances of a count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """A rise within the last ``span_s``: the rate now, how much it grows a second, the standard error of that."""
+
+    now_per_s: float
+    slope: float
+    error: float
+    span_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +49,8 @@ class Traffic:
     ``halves``: events in each half second, the newest last. ``rate_per_s``: the mean over the longest window
     that no shorter one contradicts, so that it is steady while nothing changes and follows at
     once where something does. ``dispersion``: Var/Mean of the half seconds' counts, the median
-    over blocks of ten seconds (1 for a Poisson process). ``span_s``: the window that was taken.
+    over blocks of ten seconds (1 for a Poisson process). ``span_s``: the window that was taken; ``steady_s``: the
+    longest in which nothing changed. ``rise``: how the rate rises now, ``None`` where it does not.
 
     >>> calm = Traffic()
     >>> for _ in range(60):
@@ -44,6 +65,8 @@ class Traffic:
     rate_per_s: float = 0.0
     dispersion: float = _PRIOR_DISPERSION
     span_s: float = 0.0
+    steady_s: float = 0.0
+    rise: Rise | None = None
 
     def after(self, counts: Sequence[int], interval_s: float) -> Traffic:
         """Return the traffic one interval later; ``counts`` are equal parts of it."""
@@ -51,8 +74,14 @@ class Traffic:
         if not halves:
             return self
         dispersion = _dispersion(halves)
-        rate, span_s = _steady(halves, dispersion)
-        return Traffic(halves, rate, dispersion, span_s)
+        # What was contradicted once is not believed again.
+        rate, span_s = _steady(halves, dispersion, self.steady_s + interval_s)
+        steady_s = span_s
+        rise = _rise(halves, dispersion)
+        if rise is not None and rise.span_s > span_s:
+            # Who rises is above the mean of any window.
+            rate, span_s = max(rate, rise.now_per_s), rise.span_s
+        return Traffic(halves, rate, dispersion, span_s, steady_s, rise)
 
     def count(self, window_s: float) -> int:
         """Return the events of the last ``window_s`` seconds (of what is kept, at most)."""
@@ -75,21 +104,16 @@ class Traffic:
         return max(self.rate_per_s + math.copysign(max(abs(gap) - noise, 0.0), gap), 0.0)
 
     def ahead_per_s(self, horizon_s: float) -> float:
-        """Return where a significant slope leads in ``horizon_s``; the rate now, where there is none or it falls.
+        """Return where a rise leads in ``horizon_s``; the rate now, where there is none.
 
-        The last 5 s against the 15 s before them; significant beyond 3 standard errors, of which 2 are
-        taken off, as the slopes that are noticed are those that chance has made steeper.
+        Two standard errors are taken off the slope, as the slopes that are noticed are those that chance has made
+        steeper; it leads to twice the rate now at most.
         """
-        if self.seen_s() < 20:  # noqa: PLR2004 - the two windows
+        rise = self.rise
+        if rise is None:
             return self.rate_per_s
-        new, old = self.count(5), self.count(20) - self.count(5)
-        slope = (new / 5 - old / 15) / 10
-        error = max(math.sqrt(self.dispersion * (new / 25 + old / 225)) / 10, 1e-9)
-        if slope <= 3 * error:
-            return self.rate_per_s
-        # A step looks like a slope for some seconds, and leads nowhere.
-        leads_to = min(new / 5 + (slope - 2 * error) * (horizon_s + 2.5), _STEEPEST * new / 5)
-        return max(self.rate_per_s, leads_to)
+        leads_to = rise.now_per_s + max(rise.slope - 2 * rise.error, 0.0) * horizon_s
+        return max(self.rate_per_s, min(leads_to, _STEEPEST * rise.now_per_s))
 
 
 def _in_halves(counts: Sequence[int], interval_s: float) -> tuple[int, ...]:
@@ -117,9 +141,12 @@ def _dispersion(halves: Sequence[int]) -> float:
     return max(median([*blocks, *prior]), 0.1) if blocks or prior else _PRIOR_DISPERSION
 
 
-def _steady(halves: Sequence[int], dispersion: float) -> tuple[float, float]:
-    """Return the rate over the longest window that no shorter one contradicts, and that window in seconds."""
-    known_s = len(halves) * HALF_S
+def _steady(halves: Sequence[int], dispersion: float, most_s: float) -> tuple[float, float]:
+    """Return the rate over the longest window that no shorter one contradicts, and that window in seconds.
+
+    No window is longer than ``most_s``, as far as that is longer than the shortest.
+    """
+    known_s = min(len(halves) * HALF_S, max(most_s, float(_WINDOWS_S[-1])))
     spans = sorted({min(float(each), known_s) for each in _WINDOWS_S}, reverse=True)
     sums = {span: sum(halves[-round(span / HALF_S) :]) for span in spans}
     for at, span in enumerate(spans):
@@ -131,3 +158,60 @@ def _steady(halves: Sequence[int], dispersion: float) -> tuple[float, float]:
         else:
             return rate, span
     return sums[spans[-1]] / spans[-1], spans[-1]
+
+
+def _rise(halves: Sequence[int], dispersion: float) -> Rise | None:
+    """Return how the rate rises now: the longest window that is flat and then a line; None where none rises.
+
+    The line begins at the moment that explains most (least squares). It counts where its slope is above 3.5 standard
+    errors, and where no step at any moment of the window explains the counts better, nor its end lies below it: a
+    step leads nowhere, and what has risen neither.
+    """
+    for span_s in _RISING_S:
+        size = round(span_s / HALF_S)
+        if size > len(halves):
+            continue
+        counts = np.asarray(halves[-size:], dtype=np.float64)
+        mean = float(counts.sum()) / size
+        variance = max(dispersion * mean, 1e-9)
+        bends = _bends(size)
+        gains = [max(float(bend @ counts) - middle * mean * size, 0.0) ** 2 / spread for bend, middle, spread in bends]
+        best = max(range(len(bends)), key=gains.__getitem__)
+        if gains[best] <= _Z_RISE**2 * variance or _stepped(counts, mean) > gains[best] + _CHANCE * variance:
+            continue
+        bend, middle, spread = bends[best]
+        slope, error = math.sqrt(gains[best] / spread), math.sqrt(variance / spread)
+        said = mean + slope * (bend - middle)
+        if not _short(counts, said, dispersion):
+            return Rise(float(said[-1]) / HALF_S, slope / HALF_S**2, error / HALF_S**2, span_s)
+    return None
+
+
+@cache
+def _bends(size: int) -> tuple[tuple[Counts, float, float], ...]:
+    """Return what is 0 and then counts up, from several moments of a window on: with its mean, and squares about it."""
+    made = []
+    for begin in range(0, size - round(_LEAST_RISE_S / HALF_S) + 1, max(size // 10, 1)):
+        bend = np.maximum(np.arange(size) - begin, 0.0)
+        made.append((bend, float(bend.mean()), float(((bend - bend.mean()) ** 2).sum())))
+    return tuple(made)
+
+
+def _stepped(counts: Counts, mean: float) -> float:
+    """Return how much of the squares about the mean the best step explains."""
+    size = len(counts)
+    after = np.arange(1, size)
+    below = np.cumsum(counts - mean)[:-1]
+    return float((below**2 * size / (after * (size - after))).max())
+
+
+def _short(counts: Counts, said: Counts, dispersion: float) -> bool:
+    """Say whether fewer came at the end than was said, by more than chance."""
+    for last_s in _ENDS_S:
+        last = round(last_s / HALF_S)
+        if last * 2 > len(counts):
+            break
+        expected = float(said[-last:].sum())
+        if counts[-last:].sum() < expected - _Z_END * math.sqrt(max(dispersion * expected, 1e-9)):
+            return True
+    return False

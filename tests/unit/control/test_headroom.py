@@ -59,6 +59,15 @@ def test_a_planned_pipeline_loses_less_than_what_is_above_its_rate():
     assert outlook.usd(ready)[0] == outlook.table.row(100.0, 1.0).usd_per_hour
 
 
+def test_the_least_that_bears_a_rate_is_no_more_than_its_own_row_and_less_where_more_may_miss():
+    outlook = Planned(Table(GRAPH, 0.2, 0.005), 1.0)
+    strict, lax = outlook.least(100.0, 0.01), outlook.least(100.0, 0.2)
+
+    assert lax < strict <= 100.0
+    assert outlook.missed(np.array([lax]), np.array([100.0]))[0] <= 0.2
+    assert outlook.least(100.0, 0.0) <= 100.0
+
+
 def test_hardware_that_cannot_keep_the_objective_is_left_at_once():
     rows = {("slow",): Row(10.0, 1.0, (), 1.0, feasible=False), ("fast",): Row(10.0, 1.0, (), 5.0)}
 
