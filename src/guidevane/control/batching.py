@@ -39,7 +39,8 @@ def one_batch(
     places = [graph.index[name] for name in site.names]
     members = _Members(graph, settings, places)
     allowed_s = _DEARER * site.slo_s
-    planned = sorted({settings[at].batch for at in places})
+    # One member's plan may be larger than what was ever measured of another.
+    planned = sorted({min(settings[at].batch, members.most) for at in places})
     larger = planned[-1]
     while members.dearer_s(planned[-1], 2 * larger) <= allowed_s:
         larger *= 2
@@ -62,9 +63,14 @@ class _Members:
         self.graph, self.settings, self.places = graph, settings, places
         self.profiles = [graph.stages[at].on(settings[at].hardware).profile for at in places]
 
+    @property
+    def most(self) -> int:
+        """The largest batch that was measured of every member."""
+        return min(each.most for each in self.profiles)
+
     def dearer_s(self, batch: int, larger: int) -> float:
         """Return how much longer a larger batch takes, of who is delayed most; infinite where none was measured."""
-        if larger > min(each.most for each in self.profiles):
+        if larger > self.most:
             return math.inf
         return max(each.latency_s(larger) - each.latency_s(min(batch, each.most)) for each in self.profiles)
 

@@ -41,6 +41,9 @@ class Plans:
 
     def opening(self, memory: Memory, rate_per_s: float) -> Choice:
         """Return the hardware per stage that is cheapest over about half to twice a rate."""
+        if all(len(stage.hardware) == 1 for stage in self.graph.stages):
+            # Nothing to choose: to weigh one kind against none took most of a first plan.
+            return Choice(tuple(stage.hardware[0].name for stage in self.graph.stages))
         rates = [rate_per_s * factor for factor in (0.6, 1.0, 1.6)]
 
         def usd(kinds: Kinds) -> float:
