@@ -197,6 +197,23 @@ READY_FOR_PER_SECOND = _metric(
 PREDICTED_MISS = _metric(
     "gauge", "predicted_miss", "1", "", "The share of events that would miss the objective in that plan, as simulated."
 )
+COST_USD_PER_HOUR = _metric(
+    "gauge",
+    "cost_usd_per_hour",
+    "USD/h",
+    "part",
+    "What each member's replicas, billed from launch, and each room's processes (room <name>) cost now.",
+)
+COST_USD_PER_THOUSAND_DECISIONS = _metric(
+    "gauge", "cost_usd_per_thousand_decisions", "USD", "", "This month's cost of a thousand decisions."
+)
+COST_MONTH_USD = _metric(
+    "gauge",
+    "cost_month_usd",
+    "USD",
+    "of",
+    "This month's bill (UTC): spent so far, and the whole of it at the month's end, p50 and p90.",
+)
 TELEMETRY_FAILURES_TOTAL = _metric(
     "counter", "telemetry_failures_total", "{event}", "", "Telemetry events that could not be written."
 )

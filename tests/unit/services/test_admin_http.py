@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
 from guidevane.control.audit import next_row, verify
+from guidevane.control.bill import BILL
 from guidevane.errors import Reject, Retryable
 from guidevane.events import derived_id
 from guidevane.log import Message, Record
@@ -201,6 +202,29 @@ async def test_given_telemetry_of_two_instances_then_rates_add_up_and_percentile
     assert "400" in page.text
 
 
+async def test_given_what_the_controller_bills_then_the_pipeline_has_a_cost_and_the_bill_is_no_setting() -> None:
+    site = Site()
+    kept = {"pipeline": "fraud", "room": BILL, "at_us": 1, "epoch": 1, "settings": {"spent_usd": 3.0}}
+    await site.put(CONTROL, "control", {**kept, "actor": "controller", "reason": ""})
+    # One leads, and the other led before: what it said last is less, and is not added.
+    for instance, spent in (("a", 3.5), ("b", 3.0)):
+        metrics = Metrics("fraud", "controller", instance)
+        metrics.begin(NOW_US - 2_000_000)
+        metrics.gauge(names.COST_USD_PER_HOUR, 1.5, part="deep")
+        metrics.gauge(names.COST_USD_PER_THOUSAND_DECISIONS, 0.02)
+        for of, usd in (("spent", spent), ("p50", 90.0)):
+            metrics.gauge(names.COST_MONTH_USD, usd, of=of)
+        await site.put(TELEMETRY, "telemetry", dict(metrics.drain(NOW_US - 1_000_000)))
+    async with site.open() as client:
+        state = (await client.get("/v1/pipelines/fraud")).json()
+    assert state["cost"] == {
+        "usd_per_hour": {"deep": 1.5},
+        "usd_per_1000_decisions": 0.02,
+        "month_usd": {"spent": 3.5, "p50": 90.0},
+    }
+    assert state["control"] == []
+
+
 async def test_given_old_telemetry_then_there_are_no_rates_and_the_room_is_silent() -> None:
     site = Site()
     metrics = Metrics("fraud", "ingest", "a")
@@ -211,6 +235,7 @@ async def test_given_old_telemetry_then_there_are_no_rates_and_the_room_is_silen
         state = (await client.get("/v1/pipelines/fraud")).json()
     assert state["stages"] == []
     assert state["end_to_end"] is None
+    assert state["cost"] is None
     assert state["rooms"] == [{"room": "ingest", "instance": "a", "heard_s": 60.0, "silent": True}]
 
 

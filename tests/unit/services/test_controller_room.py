@@ -15,6 +15,7 @@ from guidevane.clock import SystemClock
 from guidevane.codec import Codec
 from guidevane.control.actions import Scale
 from guidevane.control.audit import next_row, verify
+from guidevane.control.bill import Prices
 from guidevane.control.guiding import Guide
 from guidevane.control.observation import HOT
 from guidevane.control.site import Movable, Site
@@ -106,7 +107,9 @@ class World:
             self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock), Fence(self.clock, 10.0),
             self.crew,
         )  # fmt: skip
-        self.live = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, ports)
+        self.metrics = metrics
+        prices = Prices({"deep": 0.5}, room_usd=0.04)
+        self.live = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, ports, prices=prices)
         await self.live.ready()
         self.consumer = self.log.consumer([TELEMETRY], group="p.controller", instance=instance, fetch=FETCH)
         self.settings = self.log.reader([CONTROL])
@@ -578,3 +581,23 @@ async def test_given_no_dashboard_or_no_token_file_then_it_is_retryable(tmp_path
         await dashboard(gone).replicas()
     with pytest.raises(Retryable):
         await dashboard(lambda _: httpx.Response(200), str(tmp_path / "absent")).replicas()
+
+
+async def test_given_a_controller_that_dies_then_the_next_one_goes_on_with_its_bill() -> None:
+    world = World(deep=2)
+    await world.controller()
+    for _ in range(3):
+        await world.second()
+    await world.controller()
+    await world.second()
+
+    told = world.metrics.drain(world.clock.now_us())["gauges"]
+    an_hour = {key: usd for key, usd in told.items() if key.startswith(names.COST_USD_PER_HOUR)}
+    assert an_hour.pop(f"{names.COST_USD_PER_HOUR}|part=deep") == pytest.approx(1.0)
+    assert an_hour == {f"{names.COST_USD_PER_HOUR}|part=room {name}": pytest.approx(0.04) for name in HOT}
+    # The first second opened the account; the controller that came in the fourth charged those of its predecessor.
+    spent = told[f"{names.COST_MONTH_USD}|of=spent"]
+    assert spent == pytest.approx(1.16 * 3 / 3600)
+    assert told[names.COST_USD_PER_THOUSAND_DECISIONS] > 0
+    assert told[f"{names.COST_MONTH_USD}|of=p50"] > spent
+    assert f"{names.COST_MONTH_USD}|of=p90" not in told, "nothing is known yet of how far one hour is from another"

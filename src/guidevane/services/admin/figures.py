@@ -58,14 +58,15 @@ class Figures:
         """Return increments a second of a counter, over all its labels."""
         return sum(rate for _, rate in self._rates(name, now_us))
 
-    def gauges(self, name: str, label: str, now_us: int) -> dict[str, float]:
-        """Return the sum over instances of the last values of a gauge, by one of its labels."""
+    def gauges(self, name: str, label: str, now_us: int, *, most: bool = False) -> dict[str, float]:
+        """Return the sum over instances, or the ``most``, of the last values of a gauge, by one of its labels."""
         found: dict[str, float] = defaultdict(float)
         for intervals in self._recent(now_us):
             for key, value in intervals[-1]["gauges"].items():
                 series = Series.of(key)
                 if series.name == name:
-                    found[dict(series.labels).get(label, "")] += value
+                    of = dict(series.labels).get(label, "")
+                    found[of] = max(found.get(of, value), value) if most else found[of] + value
         return dict(found)
 
     def percentiles(self, name: str, now_us: int, **labels: str) -> Percentiles | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from guidevane.control.audit import Chain
+from guidevane.control.bill import BILL
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.runtime.deadletter import PREFIX, reasons
@@ -18,6 +19,7 @@ from guidevane.services.admin.index import DecisionIndex
 from guidevane.services.admin.views import (
     Alert,
     AuditRow,
+    Cost,
     DeadLetter,
     DecisionRecord,
     Objective,
@@ -141,7 +143,9 @@ class Watch:
             stages=figures.stages(now_us),
             members=figures.members(self.subject.models, self.last_models(), now_us),
             rooms=figures.rooms(now_us),
-            control=[_settings(each) for _, each in sorted(self.control.items())],
+            # The bill is told as what it costs, below.
+            control=[_settings(each) for room, each in sorted(self.control.items()) if room != BILL],
+            cost=_cost(figures, now_us),
         )
 
     def steering(self, now_us: int) -> Steering:
@@ -219,6 +223,19 @@ class State:
                 self.audit.append(AuditRow(**row))
             case "lost":
                 """It counts for nothing: its writer writes it again."""
+
+
+def _cost(figures: Figures, now_us: int) -> Cost | None:
+    """Return what the pipeline costs. Of two controllers one bills; what the other said when it did is less."""
+    parts = figures.gauges(names.COST_USD_PER_HOUR, "part", now_us, most=True)
+    if not parts:
+        return None
+    per_1000 = figures.gauges(names.COST_USD_PER_THOUSAND_DECISIONS, "", now_us, most=True)
+    return Cost(
+        usd_per_hour=parts,
+        usd_per_1000_decisions=per_1000.get(""),
+        month_usd=figures.gauges(names.COST_MONTH_USD, "of", now_us, most=True),
+    )
 
 
 def place_of(record: Record) -> Place:

@@ -82,6 +82,16 @@ class Settings(BaseModel):
     reason: str
 
 
+class Cost(BaseModel):
+    """What a pipeline costs, US dollars, as its controller bills it: replicas from launch, and rooms' processes."""
+
+    usd_per_hour: dict[str, float] = Field(description="Now, by part: a member's replicas, or `room <name>`.")
+    usd_per_1000_decisions: float | None = Field(description="In this month (UTC) so far; null before the first.")
+    month_usd: dict[str, float] = Field(
+        description="`spent` so far; `p50` and `p90` of the whole month's bill. `p90` is missing in the first hours."
+    )
+
+
 class PipelineBrief(BaseModel):
     """One pipeline in the list."""
 
@@ -108,6 +118,7 @@ class PipelineState(BaseModel):
     members: list[Member]
     rooms: list[Room]
     control: list[Settings]
+    cost: Cost | None = Field(description="null where no controller was heard of.")
 
 
 class Place(BaseModel):

@@ -63,8 +63,8 @@ class _Station:
 class Profiler:
     """Learns as long as it is told.
 
-    ``watcher`` makes a detector for each station. It may come later, for it takes seconds to import: until
-    then changes are followed, and not noticed.
+    ``watcher`` makes a detector for each station. It may come later: until then changes are followed, and not
+    noticed.
     """
 
     def __init__(self, watcher: Callable[[], Detector] | None = None) -> None:

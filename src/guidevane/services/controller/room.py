@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import orjson
 
+from guidevane.control.bill import Prices
 from guidevane.control.site import Movable, Site, as_deployed
 from guidevane.errors import Misconfigured
 from guidevane.runtime.fence import Fence
@@ -52,7 +53,9 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
                 room.log, producer, room.codec, room.clock, scaler, room.metrics, room.health, fence, staffing
             )
             window = Window(pipeline.name, pipeline.ensemble.deployments)
-            controller = Controller(pipeline.name, window, lambda: prepare(site), ports, watchful)
+            controller = Controller(
+                pipeline.name, window, lambda: prepare(site), ports, watchful, prices_of(site, settings)
+            )
             room.health.pages["/whatif"] = lambda query: answered(controller, query)
             yield controller
     finally:
@@ -103,6 +106,11 @@ def site_of(pipeline: Pipeline, settings: ControllerSettings) -> Site:
         most_level=pipeline.degrade.most,
         measured=None if settings.profile is None else _measured(settings, tuple(ensemble.deployments)),
     )
+
+
+def prices_of(site: Site, settings: ControllerSettings) -> Prices:
+    """Return what is billed: replicas by what their members declare, a room's process as one CPU."""
+    return Prices({each.name: each.usd_per_hour for each in site.members}, room_usd=settings.usd_per_cpu_hour)
 
 
 def _measured(settings: ControllerSettings, names: tuple[str, ...]) -> Graph:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from guidevane.control.actions import Decision, Set
+from guidevane.control.bill import BILL, FREE
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Reject, Retryable
 from guidevane.events import Control
 from guidevane.log import Fetch, Message, Partition
 from guidevane.services.controller.act import Auditor
+from guidevane.services.controller.billing import Billing
 from guidevane.services.controller.hands import Hands
 from guidevane.services.controller.observe import ACTOR, Window
 from guidevane.services.controller.telling import ROOM, Teller
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from guidevane.clock import Clock
     from guidevane.codec import Codec
     from guidevane.control.actions import Act, Policy
+    from guidevane.control.bill import Prices
     from guidevane.control.observation import Observation
     from guidevane.events import Telemetry
     from guidevane.log import Consumer, Log, Producer, Record
@@ -67,6 +70,7 @@ class Controller:
     it asks of Serve: after a crash it goes on from there, and epochs never go back. ``prepare`` makes the policy,
     in a thread of its own, for that takes seconds; until then the room watches, learns and holds. ``watchful``
     makes what gives stations their detectors, once one is known well enough to be watched.
+    ``prices`` are what it bills by.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Controller:
         prepare: Callable[[], Policy],
         ports: Ports,
         watchful: Callable[[], Callable[[], Detector]] | None = None,
+        prices: Prices = FREE,
     ) -> None:
         self.pipeline = pipeline
         self.ports = ports
@@ -85,10 +90,12 @@ class Controller:
         self.memory: object = None
         self._prepare = prepare
         self._watchful = watchful
+        self._watcher: Callable[[], Detector] | None = None
         self._window = window
         self._teller = Teller(pipeline, Auditor(ports.log, ports.producer, ports.codec, ports.clock), ports.clock)
         self._telemetry = ports.codec.decoder("telemetry")
         self._settings = ports.codec.decoder("control")
+        self._billing = Billing(prices, ports.metrics)
         self._hands = Hands(ports.scaler, ports.staffing, ports.clock, ports.metrics)
         self._planned_s: float | None = None
 
@@ -120,14 +127,13 @@ class Controller:
         self.ports.health.ready(False, "stopped")
 
     async def ready(self) -> None:
-        """Make the policy ready; the loop goes round meanwhile."""
-        self.policy = await asyncio.to_thread(self._prepare)
+        """Make the policy ready, and what models' changes are noticed by; the loop goes round meanwhile.
 
-    async def watch_changes(self) -> None:
-        """Have changes of models noticed from now on, if there is something to notice them by."""
-        watchful, self._watchful = self._watchful, None
-        if watchful is not None:
-            self._window.profiler.watcher = await asyncio.to_thread(watchful)
+        Both take seconds of CPU to import, so at once: later they would take them from events.
+        """
+        self.policy = await asyncio.to_thread(self._prepare)
+        if self._watchful is not None:
+            self._watcher = await asyncio.to_thread(self._watchful)
 
     async def recover(self, consumer: Consumer) -> None:
         """Begin to lead: read all that was ever set, and telemetry from now on."""
@@ -137,6 +143,8 @@ class Controller:
         consumer.seek(LEADS, (await log.ends(TELEMETRY)).get(0, 0))
         for record in await log.read(Partition(CONTROL, 0), 0):
             self.follow(record)
+        bill = self.control.get(BILL)
+        self._billing.restore(None if bill is None else bill["settings"])
         self.ports.health.ready(True, "steering")
 
     def follow(self, record: Record) -> None:
@@ -153,8 +161,9 @@ class Controller:
     async def step(self) -> Decision:
         """Observe, decide, act once; return what was decided. Raises ``Fenced`` where another may lead by now."""
         seen = await self.observe()
+        self._billing.charge(seen)
         if self._window.profiler.sure:
-            await self.watch_changes()
+            self._window.profiler.watcher = self._watcher
         if self.policy is None:
             decision = Decision(why="the planner is being prepared", reason="the planner is being prepared")
         else:
@@ -175,6 +184,8 @@ class Controller:
             await self._do(act, decision, seen)
         self._show(decision)
         await self._leave_plan(decision)
+        if (kept := self._billing.to_keep()) is not None:
+            await self._write(BILL, kept, "what this month has cost", whole=True)
         return decision
 
     async def observe(self) -> Observation:
@@ -224,14 +235,14 @@ class Controller:
             self.ports.metrics.count(names.CONTROLLER_FAILURES_TOTAL, action=type(act).__name__.lower())
             await self._teller.failure(act, str(failed))
 
-    async def _write(self, room: str, settings: Mapping[str, float], reason: str) -> None:
+    async def _write(self, room: str, settings: Mapping[str, float], reason: str, *, whole: bool = False) -> None:
         before = self.control.get(room)
         control = Control(
             pipeline=self.pipeline,
             room=room,
             at_us=self.ports.clock.now_us(),
             epoch=1 if before is None else before["epoch"] + 1,
-            settings={**(before["settings"] if before else {}), **settings},
+            settings={**(before["settings"] if before and not whole else {}), **settings},
             actor=ACTOR,
             reason=reason,
         )
