@@ -90,13 +90,15 @@ class FetchWaits:
     others read has come together there (``Fetch.formed``). It may use half of what is left of ``share`` of the
     objective after what the way took without it. A longer wait must fit with ``margin`` to spare, so that noise
     moves nothing. Past the objective there is no patience, but no wait falls below ``least`` of the objective: a
-    way that is late for want of CPU is later still with a flight for every few events.
+    way that is late for want of CPU is later still with a flight for every few events. Where it would be late without
+    any wait, CPU is what it wants, and the wait is ``starved`` of the objective until it is late no more.
     """
 
     within_s: float
     share: float = 0.6
     margin: float = 0.2
     least: float = 0.17
+    starved: float = 0.25
     # As long as the window that is looked at: before that, its percentiles still speak of the old wait.
     patience: Patience = Patience(up_s=10.0, down_s=10.0)
 
@@ -109,7 +111,9 @@ class FetchWaits:
         waited_s = hops[0].settings.get(FETCH_WAIT, 0.0) if hops else 0.0
         spare_s = self.share * self.within_s - max(last.age_p99_s - waited_s, 0.0)
         fits_s, fits_well_s = (self.wait_s(part * spare_s) for part in (1, 1 - self.margin))
-        late = last.age_p99_s > self.within_s
+        late, longest_s = last.age_p99_s > self.within_s, _at_most(self.starved * self.within_s)
+        if late and (last.age_p99_s - waited_s > self.within_s or waited_s == longest_s):
+            fits_s = fits_well_s = longest_s
         patience = Patience(self.patience.up_s, 0.0) if late else self.patience
         reason = f"p99 age {last.age_p99_s * 1e3:.0f} ms of {self.within_s * 1e3:.0f}"
         found: list[Set] = []
@@ -126,5 +130,8 @@ class FetchWaits:
         >>> waits.wait_s(0.07), waits.wait_s(-0.3), waits.wait_s(9.0)
         (0.03, 0.03, 0.05)
         """
-        wait_s = max(spare_s / 2, self.least * self.within_s)
-        return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, wait_s) - 1, 0)]
+        return _at_most(max(spare_s / 2, self.least * self.within_s))
+
+
+def _at_most(wait_s: float) -> float:
+    return FETCH_WAITS_S[max(bisect_right(FETCH_WAITS_S, wait_s) - 1, 0)]

@@ -56,6 +56,8 @@ _HEAD_ONLY = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # A replica that does not answer its health check will not hear a request to leave either.
     "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+    # Ten times a second, Serve's controller takes a twentieth of a core to see that nothing changed.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
     # A dead proxy is replaced after 5 s instead of 30, where someone starts one.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "1",

@@ -43,12 +43,28 @@ def test_given_a_way_that_takes_its_time_when_waits_follow_then_they_come_to_res
 
 
 def test_given_an_objective_that_is_missed_then_waits_fall_at_once_and_before_with_patience() -> None:
-    late, _ = WAITS(seen(p99=0.4, wait_s=0.05), Intents())
+    late, _ = WAITS(seen(p99=0.21, wait_s=0.04), Intents())
     near, waiting = WAITS(seen(p99=0.19, wait_s=0.05), Intents())
 
     assert {each.value for each in late} == {0.030}
     assert near == []
     assert set(waiting.of) == {f"{name}.fetch_wait_s" for name in HOT}
+
+
+def test_given_a_way_that_would_be_late_without_any_wait_then_it_waits_longer_until_it_is_late_no_more() -> None:
+    intents, wait_s = Intents(), 0.02
+    for second in range(12):
+        sets, intents = WAITS(seen(second, p99=0.4, wait_s=wait_s), intents)
+        wait_s = sets[0].value if sets else wait_s
+    still, _ = WAITS(seen(p99=0.21, wait_s=wait_s), Intents())
+
+    assert wait_s == 0.05
+    assert still == []
+    relieved = Intents()
+    for second in range(12):
+        sets, relieved = WAITS(seen(second, p99=0.18, wait_s=wait_s), relieved)
+        wait_s = sets[0].value if sets else wait_s
+    assert wait_s == 0.03
 
 
 def test_given_few_events_then_no_percentile_is_trusted() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INDEX_SIZE = 200_000
 _AUDIT_ROWS = 10_000
-_FETCH = Fetch(wait_s=0.25, max_records=2_000)
+_FETCH = Fetch(wait_s=0.5, max_records=2_000)
 _WRITE_TIMEOUT_S = 5.0
 _RETRY_S = 1.0
 
