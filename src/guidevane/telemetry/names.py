@@ -200,17 +200,17 @@ PREDICTED_MISS = _metric(
 COST_USD_PER_HOUR = _metric(
     "gauge",
     "cost_usd_per_hour",
-    "USD/h",
+    "{USD}/h",
     "part",
     "What each member's replicas, billed from launch, and each room's processes (room <name>) cost now.",
 )
 COST_USD_PER_THOUSAND_DECISIONS = _metric(
-    "gauge", "cost_usd_per_thousand_decisions", "USD", "", "This month's cost of a thousand decisions."
+    "gauge", "cost_usd_per_thousand_decisions", "{USD}", "", "This month's cost of a thousand decisions."
 )
 COST_MONTH_USD = _metric(
     "gauge",
     "cost_month_usd",
-    "USD",
+    "{USD}",
     "of",
     "This month's bill (UTC): spent so far, and the whole of it at the month's end, p50 and p90.",
 )
