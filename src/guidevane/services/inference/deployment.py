@@ -21,8 +21,9 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
+from guidevane.services.inference.placing import PLACING, key_of
 from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said, identity_of, specs
-from guidevane.services.inference.routing import PLACING, ShortestQueue, key_of
+from guidevane.services.inference.routing import ShortestQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

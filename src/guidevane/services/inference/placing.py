@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -44,3 +44,12 @@ class Placing(Generic[R]):
             self._calls[replica] -= 1
             if not self._calls[replica]:
                 del self._calls[replica]
+
+
+PLACING: Final[Placing[Any]] = Placing()
+"""Of this process: a router lives where the handle does. Calls are told apart by deployment and matrix."""
+
+
+def key_of(deployment: str, matrix: object) -> tuple[str, int]:
+    """Return the name of a call: the matrix lives as long as somebody asks about it."""
+    return deployment, id(matrix)

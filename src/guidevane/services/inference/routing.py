@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from ray.serve.request_router import RequestRouter
 
-from guidevane.services.inference.placing import Placing
+# The module, not what is in it: Serve hands a router's module on by value (cloudpickle), and a copy of the counts would
+# be told of no call's end.
+from guidevane.services.inference import placing
 
 if TYPE_CHECKING:
     from ray.serve.request_router import PendingRequest, RunningReplica
-
-PLACING: Final[Placing[Any]] = Placing()
-"""Of this process: a router lives where the handle does. Calls are told apart by deployment and matrix."""
 
 
 class ShortestQueue(RequestRouter):  # type: ignore[misc]  # Ray's classes are untyped
@@ -32,9 +31,5 @@ class ShortestQueue(RequestRouter):  # type: ignore[misc]  # Ray's classes are u
         by_id = {each.replica_id: each for each in candidate_replicas}
         if not by_id or pending_request is None or not pending_request.args:
             return [candidate_replicas]
-        return [[by_id[PLACING.place(key_of(self._deployment_id.name, pending_request.args[0]), list(by_id))]]]
-
-
-def key_of(deployment: str, matrix: object) -> tuple[str, int]:
-    """Return the name of a call: the matrix lives as long as somebody asks about it."""
-    return deployment, id(matrix)
+        call = placing.key_of(self._deployment_id.name, pending_request.args[0])
+        return [[by_id[placing.PLACING.place(call, list(by_id))]]]
