@@ -11,8 +11,9 @@ from guidevane.control.plant import Setting
 from guidevane.control.question import Question, answer
 from guidevane.control.question import forecast as told
 from guidevane.control.reading import read_graph
-from guidevane.control.steer import Steering
-from loadtests.live.emulated import LATENCY_S, MOST, SLO_MS, graph
+from guidevane.control.site import Movable, Site, as_deployed
+from loadtests.live.emulated import CPUS, LATENCY_S, MOST, SLO_MS, STARTUP_S, graph, pipeline
+from loadtests.live.guided import Guided
 from loadtests.steering.baselines.ray import Ray
 from loadtests.steering.baselines.static import Static
 from loadtests.steering.case import Case
@@ -60,6 +61,15 @@ def opening(contender: str, times: NDArray[np.float64]) -> tuple[dict[str, int],
     return planned(peak(times) if contender == "static_peak" else rate(times))
 
 
+def site(most: int = MOST) -> Site:
+    """Return what the controller room of a trial may move, with the profile that it is given."""
+    return Site(
+        members=tuple(Movable(name=name, cpus=CPUS) for name in LATENCY_S),
+        slo_s=SLO_MS / 1e3, epsilon=EPSILON, quorum=pipeline.ensemble.quorum, most=most, startup_s=STARTUP_S,
+        measured=as_deployed(read_graph(graph()), LATENCY_S),
+    )  # fmt: skip
+
+
 def forecast(contender: str, times: NDArray[np.float64], way_ms: float) -> dict[str, Any]:
     """Return the simulator's figures, beginning with what the trial began with."""
     replicas, batch = opening(contender, times)
@@ -71,7 +81,7 @@ def forecast(contender: str, times: NDArray[np.float64], way_ms: float) -> dict[
         for each in case.graph.stages
     }  # fmt: skip
     if contender == "guidevane":
-        policy: Any = Steering(case.graph, case.slo_s, case.epsilon)
+        policy: Any = Guided(site(), case.graph, dict(replicas), batch)
     elif contender == "ray":
         policy = replace(Ray(start), max_replicas=MOST)
     else:

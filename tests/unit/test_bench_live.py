@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pytest
 from loadtests.live.emulated import LATENCY_S, SLO_MS, graph, pipeline
-from loadtests.live.forecasting import forecast, opening, peak, rate
+from loadtests.live.forecasting import forecast, opening, peak, rate, site
+from loadtests.live.guided import Guided
 from loadtests.live.report import trial_path, write
 from loadtests.live.workloads import RATE_PER_S, arrivals
+from loadtests.steering.case import Case
+from loadtests.steering.playing import play
 
 from guidevane.control.reading import read_graph
 
@@ -29,8 +32,8 @@ def test_given_the_spike_then_it_is_four_times_what_comes_before_it() -> None:
     before = (times < 180).sum() / 180
     peak = ((times > 240) & (times < 450)).sum() / 210
 
-    assert before == pytest.approx(0.6 * RATE_PER_S, rel=0.1)
-    assert peak == pytest.approx(2.4 * RATE_PER_S, rel=0.1)
+    assert before == pytest.approx(0.6 * RATE_PER_S["spike"], rel=0.1)
+    assert peak == pytest.approx(2.4 * RATE_PER_S["spike"], rel=0.1)
 
 
 def test_given_the_emulated_members_then_the_simulators_graph_has_their_times() -> None:
@@ -59,6 +62,22 @@ def test_given_a_trial_when_it_is_forecast_then_the_simulator_says_what_the_tria
     assert quick["miss"] <= 0.01
     assert quick["replica_seconds"] == pytest.approx(60 * sum(opening("static_peak", times)[0].values()), rel=0.02)
     assert slow["p99_ms"] - quick["p99_ms"] == pytest.approx(200, abs=1)
+
+
+def test_given_a_rate_that_doubles_when_the_room_is_forecast_then_its_own_policy_launches_and_keeps_the_bounds() -> (
+    None
+):
+    times = arrivals("step", 240.0, 1)
+    replicas, batch = opening("guidevane", times)
+    case = Case(read_graph(graph()), times, SLO_MS / 1e3, 0.01)
+    room = Guided(site(most=6), case.graph, dict(replicas), batch)
+
+    run = play(room, case)
+
+    deep = run.replicas[:, case.graph.index["deep"]]
+    assert deep[0] == replicas["deep"]
+    assert replicas["deep"] < deep.max() <= 6
+    assert any("Scale(member='deep'" in act for _, acts in room.decisions for act in acts)
 
 
 def test_given_trials_that_were_played_then_they_are_told_beside_their_forecasts(tmp_path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from guidevane.control.analytic import BUSIEST, load
+from guidevane.control.table import place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _DEARER: Final = 0.04
 """A larger batch, which saves the rooms calls, may cost this share of the objective in service time."""
+_OF_OBJECTIVE: Final = 0.9
+"""No batch is taken with which an event is longer on its way than this share of the objective, without any wait."""
 
 
 def one_batch(
@@ -27,14 +30,17 @@ def one_batch(
     site: Site,
     *,
     rate_per_s: float,
+    feared_per_s: float,
     dispersion: float,
     before: int,
 ) -> tuple[int, tuple[Setting, ...]]:
     """Return one batch size for all members, and the settings with it, with the replicas that bear the rate so.
 
-    Of the sizes that the plan has, and the largest that hardly costs time, the one that misses least; of
-    equals the largest, for each call costs the rooms that make it. What is in force (``before``) stays where it
-    hardly costs more time than that, for nothing would be gained.
+    A room puts together only what waits while replicas are busy, so a batch that is larger than what comes needs costs
+    little, and one that is smaller makes a jump an overload at once: of the sizes that keep the objective at
+    ``rate_per_s`` with the fewest replicas, the one that misses least where ``feared_per_s`` come; of equals the one
+    that misses least now, then the largest, for each call costs the rooms that make it. What is in force (``before``)
+    stays where it hardly costs more time than that, for nothing would be gained.
     """
     places = [graph.index[name] for name in site.names]
     members = _Members(graph, settings, places)
@@ -46,13 +52,14 @@ def one_batch(
         larger *= 2
     if larger < before and members.dearer_s(larger, before) <= allowed_s:
         larger = before
-    candidates = sorted({*planned, larger})
+    bearable = [size for size in members.sizes() if members.way_s(size) <= _OF_OBJECTIVE * site.slo_s]
     judged = []
-    for size in candidates:
+    for size in sorted({*planned, *bearable, larger}):
         tried = members.at(size, rate_per_s)
-        miss = judge.miss(tried, rate_per_s, dispersion) if len(candidates) > 1 else 0.0
-        judged.append((max(miss, site.epsilon / 4), sum(tried[at].replicas for at in places), -size, tried))
-    _, _, size, chosen = min(judged, key=lambda each: each[:3])
+        miss, feared = (judge.probed(tried, place(rate), dispersion) for rate in (rate_per_s, feared_per_s))
+        replicas, none = sum(tried[at].replicas for at in places), site.epsilon / 4
+        judged.append(((miss > site.epsilon, replicas, max(feared, none), max(miss, none), -size), tried))
+    (*_, size), chosen = min(judged, key=lambda each: each[0])
     return -size, chosen
 
 
@@ -73,6 +80,18 @@ class _Members:
         if larger > self.most:
             return math.inf
         return max(each.latency_s(larger) - each.latency_s(min(batch, each.most)) for each in self.profiles)
+
+    def sizes(self) -> list[int]:
+        """Return the powers of two that were measured of every member."""
+        return [2**power for power in range(self.most.bit_length())]
+
+    def way_s(self, batch: int) -> float:
+        """Return how long an event is on the longest way, in full batches of this size."""
+        services_s = [
+            stage.on(each.hardware).profile.latency_s(batch if at in self.places else each.batch)
+            for at, (stage, each) in enumerate(zip(self.graph.stages, self.settings, strict=True))
+        ]
+        return self.graph.path_s(services_s)
 
     def at(self, batch: int, rate_per_s: float) -> tuple[Setting, ...]:
         """Return the configuration with this batch, and with as many more replicas as it needs to bear the rate."""

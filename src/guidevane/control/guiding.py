@@ -41,6 +41,8 @@ _RETHINK_S: Final = 30.0
 _BEGIN_S, _FEW_S = 5.0, 10.0
 """How long a pipeline is watched before anything is believed of it; and before a few batches are enough."""
 _RECENT: Final = 10
+_SURPRISE: Final = 1.26
+"""Batches are chosen for so much more than is planned for (three steps of the table), if nothing more is feared."""
 # More at once helps at once. Less is wanted for long before it is done: each burst would want it back.
 _BATCH_PATIENCE = Patience(up_s=0.0, down_s=30.0)
 
@@ -148,8 +150,10 @@ class Guide:
         stage = seen.stage(_INFERENCE)
         before = int(stage.settings.get(MAX_BATCH, 0)) if stage is not None else 0
         batch, settings = one_batch(
-            graph, judge, settings, self.site, rate_per_s=ready_for, dispersion=steered.dispersion, before=before
-        )
+            graph, judge, settings, self.site, rate_per_s=ready_for,
+            feared_per_s=max(_SURPRISE * max(ready_for, rate), *steered.reserves), dispersion=steered.dispersion,
+            before=before,
+        )  # fmt: skip
         busy = [load(stage, each, ready_for) for stage, each in zip(graph.stages, settings, strict=True)]
         settings, bounds = fitting(self.site, graph, settings, busy)
         planned = {name: settings[graph.index[name]].replicas for name in self.site.names}
