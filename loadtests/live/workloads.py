@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE_PER_S = {"step": 20.0, "spike": 20.0, "azure_code": 10.0}
-"""At 10 a second a replica is a sixth of the static peak, and nobody can have much less. `code` comes by the hundred."""
+"""At 10 a second a replica is a sixth of the static peak, and nobody can have much less; `code` comes in hundreds."""
 _STEP = (0.5, 1.0, 1.6, 0.8, 1.3, 0.7)
 _SPIKE = ((0.0, 0.6), (0.3, 0.6), (0.4, 2.4), (0.75, 2.4), (0.95, 0.6), (1.0, 0.6))
 """Share of the run, multiple of the rate; linear between."""

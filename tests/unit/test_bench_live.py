@@ -64,9 +64,7 @@ def test_given_a_trial_when_it_is_forecast_then_the_simulator_says_what_the_tria
     assert slow["p99_ms"] - quick["p99_ms"] == pytest.approx(200, abs=1)
 
 
-def test_given_a_rate_that_doubles_when_the_room_is_forecast_then_its_own_policy_launches_and_keeps_the_bounds() -> (
-    None
-):
+def test_given_a_rate_that_doubles_when_the_room_is_forecast_then_its_own_policy_launches_within_bounds() -> None:
     times = arrivals("step", 240.0, 1)
     replicas, batch = opening("guidevane", times)
     case = Case(read_graph(graph()), times, SLO_MS / 1e3, 0.01)
