@@ -17,7 +17,7 @@ SLO_MS = 2000.0
 LATENCY_S = {"quick": (0.040, 0.008), "deep": (0.150, 0.150)}
 """Of a batch: fixed, and for each row."""
 CPUS = 0.02
-MOST = 20
+MOST = 12
 """Replicas that a member may have."""
 STARTUP_S = 8.0
 _SIZES = (1, 2, 4, 8)

@@ -12,8 +12,7 @@ from loadtests.steering.workloads import recorded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RATE_PER_S = {"step": 20.0, "spike": 20.0, "azure_code": 10.0}
-"""At 10 a second a replica is a sixth of the static peak, and nobody can have much less; `code` comes in hundreds."""
+RATE_PER_S = 10.0
 _STEP = (0.5, 1.0, 1.6, 0.8, 1.3, 0.7)
 _SPIKE = ((0.0, 0.6), (0.3, 0.6), (0.4, 2.4), (0.75, 2.4), (0.95, 0.6), (1.0, 0.6))
 """Share of the run, multiple of the rate; linear between."""
@@ -31,7 +30,7 @@ def arrivals(name: str, seconds: float, seed: int) -> NDArray[np.float64]:
 def _step(seconds: float, draws: np.random.Generator) -> NDArray[np.float64]:
     edges = np.linspace(0.0, seconds, len(_STEP) + 1)
     parts = [
-        np.sort(draws.uniform(begin, end, draws.poisson(factor * RATE_PER_S["step"] * (end - begin))))
+        np.sort(draws.uniform(begin, end, draws.poisson(factor * RATE_PER_S * (end - begin))))
         for factor, (begin, end) in zip(_STEP, pairwise(edges), strict=True)
     ]
     return np.concatenate(parts)
@@ -40,13 +39,12 @@ def _step(seconds: float, draws: np.random.Generator) -> NDArray[np.float64]:
 def _spike(seconds: float, draws: np.random.Generator) -> NDArray[np.float64]:
     shares, factors = np.array(_SPIKE).T
     # Thinning: of a Poisson process at the highest rate, each event stays with the share of its moment.
-    rate_per_s = RATE_PER_S["spike"]
-    most = factors.max() * rate_per_s
+    most = factors.max() * RATE_PER_S
     times = np.sort(draws.uniform(0.0, seconds, draws.poisson(most * seconds)))
-    kept = draws.uniform(0.0, most, len(times)) < rate_per_s * np.interp(times / seconds, shares, factors)
+    kept = draws.uniform(0.0, most, len(times)) < RATE_PER_S * np.interp(times / seconds, shares, factors)
     spike: NDArray[np.float64] = times[kept]
     return spike
 
 
 def _azure(seconds: float, draws: np.random.Generator) -> NDArray[np.float64]:
-    return recorded("code", rate_per_s=RATE_PER_S["azure_code"], seconds=round(seconds), rng=draws)
+    return recorded("code", rate_per_s=RATE_PER_S, seconds=round(seconds), rng=draws)

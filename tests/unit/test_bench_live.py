@@ -32,8 +32,8 @@ def test_given_the_spike_then_it_is_four_times_what_comes_before_it() -> None:
     before = (times < 180).sum() / 180
     peak = ((times > 240) & (times < 450)).sum() / 210
 
-    assert before == pytest.approx(0.6 * RATE_PER_S["spike"], rel=0.1)
-    assert peak == pytest.approx(2.4 * RATE_PER_S["spike"], rel=0.1)
+    assert before == pytest.approx(0.6 * RATE_PER_S, rel=0.1)
+    assert peak == pytest.approx(2.4 * RATE_PER_S, rel=0.1)
 
 
 def test_given_the_emulated_members_then_the_simulators_graph_has_their_times() -> None:
