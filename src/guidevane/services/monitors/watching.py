@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from guidevane.events import Accepted, Alert, Decision, Outcome
     from guidevane.monitors.monitor import Monitor, Source, State
     from guidevane.monitors.outcomes import OutcomeJoin
+    from guidevane.monitors.remembered import Row
     from guidevane.pipeline import Pipeline
     from guidevane.telemetry.metrics import Metrics
 
@@ -224,15 +225,15 @@ class Watcher:
             return None
 
     def state(self) -> State:
-        """Return all that monitors and join remember, as JSON can hold it."""
+        """Return all that is remembered, as JSON can hold it, but for the join's rows (``join.remembered``)."""
         return {
-            "join": self.join.state(),
+            "join": self.join.head(),
             "monitors": {monitor.name: [mark, monitor.state()] for mark, monitor in self._monitors},
         }
 
-    def restore(self, state: State) -> None:
-        """Go on from ``state``. A monitor that is new, or is declared otherwise than it was, begins now."""
-        self.join.restore(state["join"])
+    def restore(self, state: State, pages: Sequence[tuple[int, Sequence[Row]]]) -> None:
+        """Go on from ``state`` and the rows. A monitor that is new, or declared otherwise than it was, begins now."""
+        self.join.restore({**state["join"], "pages": pages})
         for mark, monitor in self._monitors:
             was, known = state["monitors"].get(monitor.name, (None, None))
             if mark == was:
