@@ -44,10 +44,8 @@ class Disk:
 
     def __init__(self, patch: pytest.MonkeyPatch, calls: int) -> None:
         self.calls = calls
-        for name in ("write", "replace", "unlink"):
+        for name in ("write", "fsync", "replace", "unlink"):
             patch.setattr(os, name, self._mortal(getattr(os, name)))
-        # A process that dies leaves to the kernel what it wrote, whether it was waited for or not.
-        patch.setattr(os, "fsync", self._mortal(lambda _: None))
 
     def _mortal(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def mortal(what: Any, *rest: Any, **named: Any) -> Any:
@@ -97,7 +95,11 @@ def written(pages: Pages, join: OutcomeJoin) -> None:
         pass
 
 
-async def test_given_a_kill_at_any_write_what_is_said_and_remembered_is_that_of_a_room_that_was_never_killed(tmp_path):
+async def test_given_a_kill_at_any_write_what_is_said_and_remembered_is_that_of_a_room_that_was_never_killed(
+    tmp_path, monkeypatch
+):
+    # A process that dies leaves to the kernel what it wrote, whether it was waited for or not.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     log, rng = MemoryLog(partitions=1), random.Random(5)
     await feed(log, rng, 24)
     batches = [log.topic(topic)[0][at : at + 3] for at in range(0, 30, 3) for topic in READ]
