@@ -87,6 +87,7 @@ async def main() -> None:
                 ("monitors", unlabelled if told.broker else answered, _monitors_s),
                 ("monitors without labels", unlabelled, _monitors_s),
                 ("admin", unlabelled, _admin_s),
+                ("admin, asked at the end", unlabelled, _asked_s),
             )[1 if told.broker else 0 :]:
                 used_s = []
                 for _ in range(told.rounds):
@@ -162,14 +163,33 @@ async def _monitors_s(log: Log, fetch: Fetch, folder: Path, records: int) -> flo
 
 
 async def _admin_s(log: Log, fetch: Fetch, folder: Path, records: int) -> float:
-    """Return the CPU seconds of the admin room for the decisions that are there."""
+    """Return the CPU seconds of the admin room for what is there while nobody asks for a decision."""
     del fetch, folder, records
+    return await _admin_until(log, asked=False)
+
+
+async def _asked_s(log: Log, fetch: Fetch, folder: Path, records: int) -> float:
+    """Return the CPU seconds of the admin room where somebody asks for a decision, so that it reads them all."""
+    del fetch, folder, records
+    return await _admin_until(log, asked=True)
+
+
+async def _admin_until(log: Log, *, asked: bool) -> float:
     clock = SystemClock()
     producer = await log.producer(name="bench")
     room = AdminRoom(
         log, producer, Codec(Catalogue([pipeline.event])), [Subject.of(pipeline)], clock, health=Health(clock)
     )
-    used_s = await _used_s(room.run, lambda: room.caught_up)
+    answered = asyncio.Event()
+
+    async def run(stop: asyncio.Event) -> None:
+        following = asyncio.create_task(room.run(stop))
+        if asked:
+            await room.decision(room.state.watches[pipeline.name], "none of them")
+            answered.set()
+        await following
+
+    used_s = await _used_s(run, lambda: room.caught_up and (answered.is_set() or not asked))
     await producer.close()
     return used_s
 

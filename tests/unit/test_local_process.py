@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from guidevane.errors import Misconfigured
 from guidevane.local.java import find_java
 from guidevane.local.ports import free_ports, is_free
-from guidevane.local.process import last_lines, silent, spawn
+from guidevane.local.process import ended, last_lines, silent, spawn
 from guidevane.local.server import LocalServer
 
 FOREVER = "import signal; signal.pause()"
@@ -110,6 +111,35 @@ class Sleeper(LocalServer):
 
     async def _serves(self) -> bool:
         return self._logged(b"up")
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "polled"])
+def test_whoever_waits_for_a_child_hears_of_its_end_in_whatever_loop(
+    monkeypatch: pytest.MonkeyPatch, *, told: bool
+) -> None:
+    # Given a system that tells when a process ends, or does not; and a child that one loop waited for a while
+    if told and not hasattr(os, "pidfd_open"):
+        pytest.skip("this system does not tell")
+    if not told:
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    child = subprocess.Popen([sys.executable, "-S", "-c", FOREVER])
+
+    async def for_a_while() -> None:
+        async with asyncio.timeout(0.1):
+            await ended(child)
+
+    async def twice() -> list[int]:
+        waiting = [asyncio.create_task(ended(child)) for _ in range(2)]
+        await asyncio.sleep(0)
+        child.kill()
+        async with asyncio.timeout(10.0):
+            return [*await asyncio.gather(*waiting), await ended(child)]
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(for_a_while())
+
+    # When it is killed, then all who wait in another loop are told, and who asks later
+    assert asyncio.run(twice()) == [-signal.SIGKILL] * 3
 
 
 async def test_a_server_is_ready_inside_and_gone_after(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.control import queues
+from guidevane.control.pausing import may_pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +144,7 @@ class Simulation:
         stage, for the time from its end to the end of the event (None: the least there is). ``schedules``:
         changes of the replicas, per stage. A replica count of 0 serves nobody.
         """
+        may_pause()
         n = len(self.trace)
         stop = _NEVER if limit is None else limit
         ahead = self._ahead(settings)

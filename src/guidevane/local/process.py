@@ -84,10 +84,26 @@ async def end(child: subprocess.Popen[bytes], *, grace_s: float) -> int:
 
 async def ended(child: subprocess.Popen[bytes]) -> int:
     """Wait until ``child`` has ended; return its exit status (negative: the signal that ended it)."""
-    # Polled, not watched by an event loop: the child may be started in one loop and stopped in another.
-    while (status := child.poll()) is None:  # noqa: ASYNC110
-        await asyncio.sleep(_POLL_S)
+    # No child watcher of an event loop: the child may be started in one loop and stopped in another.
+    while (status := child.poll()) is None:
+        await _told(child.pid)
     return status
+
+
+async def _told(pid: int) -> None:
+    """Wait until a child that nobody has waited for may have ended; where Linux does not tell, for a moment."""
+    try:
+        handle = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        await asyncio.sleep(_POLL_S)
+        return
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        loop.add_reader(handle, ready.set)
+        await ready.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 def end_all(processes: Iterable[psutil.Process], *, grace_s: float) -> list[psutil.Process]:

@@ -6,9 +6,9 @@ in-memory log must agree with it (a test compares the two).
 
 from __future__ import annotations
 
-_M = 0x5BD1E995
-_SEED = 0x9747B28C
-_MASK = 0xFFFFFFFF
+M = 0x5BD1E995
+SEED = 0x9747B28C
+MASK = 0xFFFFFFFF
 
 
 def murmur2(data: bytes) -> int:
@@ -18,14 +18,14 @@ def murmur2(data: bytes) -> int:
     -973932308
     """
     length = len(data)
-    h = (_SEED ^ length) & _MASK
+    h = (SEED ^ length) & MASK
     whole = length & ~3
     for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * _M & _MASK
-        k = (k ^ (k >> 24)) * _M & _MASK
-        h = (h * _M & _MASK) ^ k
+        k = int.from_bytes(data[i : i + 4], "little") * M & MASK
+        k = (k ^ (k >> 24)) * M & MASK
+        h = (h * M & MASK) ^ k
     if length > whole:
         h ^= int.from_bytes(data[whole:], "little")
-        h = h * _M & _MASK
-    h = (h ^ (h >> 13)) * _M & _MASK
+        h = h * M & MASK
+    h = (h ^ (h >> 13)) * M & MASK
     return h ^ (h >> 15)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 import numpy as np
 from pydantic import Field as Bound
 
-from guidevane.monitors.monitor import REARM_SHARE, Crossing, Voice, unknown
+from guidevane.monitors.monitor import Crossing, Voice, unknown
 from guidevane.word import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from guidevane.events import Alert
     from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
     from guidevane.word import Mistake
 
+_Told = tuple[str, dict[str, float]]
 _MANY: Final = 24
 """Decisions from which on arrays cost less than a loop; and groups (below) up to which they do."""
 _GROUPS: Final = 32
@@ -89,19 +92,24 @@ class Parity:
             for at, (protected, positive, outcome) in enumerate(columns)
             if outcome != "shed" and (group := protected.get(attribute)) is not None
         ]
-        if len(taken) >= _MANY and self._quietly([(group, positive) for _, group, positive in taken]):
-            return []
-        found = [(at, told) for at, group, positive in taken if (told := self._take(group, positive))]
+        pairs = [(group, positive) for _, group, positive in taken]
+        said = self._take_all(pairs) if len(pairs) >= _MANY else None
+        if said is None:
+            said = [(number, told) for number, pair in enumerate(pairs) if (told := self._take(*pair))]
+        found = [(taken[number][0], told) for number, told in said]
         return [(at, self._voice.alert(batch.seen(at), *told)) for at, told in found]
 
-    def _quietly(self, came: list[tuple[str, bool]]) -> bool:
-        """Take many decisions at once, where the gap crosses nothing at any of them; tell whether that was so."""
+    def _take_all(self, came: list[tuple[str, bool]]) -> list[tuple[int, _Told]] | None:
+        """Take many decisions at once; return what there is to say, or None where there are too many groups for that.
+
+        What there are of each group is a sum that does not depend on what was said; so is the gap.
+        """
         names = list(dict.fromkeys(chain(self._groups, (group for group, _ in came))))
         if len(names) > _GROUPS:
-            return False
+            return None
         places = {name: place for place, name in enumerate(names)}
-        stays = self._window - len(self._last)
-        gone = list(islice(chain(self._last, came), max(len(came) - stays, 0)))
+        before = len(self._last)
+        gone = list(islice(chain(self._last, came), max(len(came) - self._window + before, 0)))
         # By event, group, and (decisions, positive ones): what each adds, what it puts out, and so what there are.
         tallies = np.zeros((len(came), len(names), 2), np.int64)
         for pairs, sign, start in ((came, 1, 0), (gone, -1, len(came) - len(gone))):
@@ -113,30 +121,32 @@ class Parity:
         n, positive = tallies[:, :, 0], tallies[:, :, 1]
         counts, shares = n >= self._min_group, positive / np.maximum(n, 1)
         high, low = np.where(counts, shares, 0.0).max(axis=1), np.where(counts, shares, 1.0).min(axis=1)
-        gaps, limit = np.maximum(high - low, 0.0), self._crossing.limit
-        if not (gaps.min() > limit * REARM_SHARE if self._crossing.raised else gaps.max() <= limit):
-            return False
+        gaps = np.maximum(high - low, 0.0)
         self._last.extend(came)
         for _ in gone:
             self._last.popleft()
-        self._groups = {name: tally for name, tally in zip(names, tallies[-1].tolist(), strict=True) if tally[0]}
-        return True
+        self._groups = _held(names, tallies[-1])
+        return [
+            (at, self._told(_held(names, tallies[at]), float(gaps[at]), min(before + at + 1, self._window)))
+            for at in self._crossing.crossed(gaps)
+        ]
 
-    def _take(self, group: str, positive: bool) -> tuple[str, dict[str, float]] | None:  # noqa: FBT001 - as below
+    def _take(self, group: str, positive: bool) -> _Told | None:  # noqa: FBT001 - as below
         self._enter(group, positive)
         if len(self._last) > self._window:
             self._leave()
         gap = self._gap()
-        if not self._crossing.above(gap):
-            return None
+        return self._told(self._groups, gap, len(self._last)) if self._crossing.above(gap) else None
+
+    def _told(self, groups: dict[str, list[int]], gap: float, decisions: int) -> _Told:
         # Groups of one share are told apart by name, so that the order in which they appeared does not matter.
-        ranked = sorted((positive / n, name) for name, (n, positive) in self._groups.items() if n >= self._min_group)
-        (_, least), (_, most) = ranked[0], ranked[-1]
-        shares = f"{most} {self._share(most):.1%}, {least} {self._share(least):.1%}"
+        ranked = sorted((positive / n, name, n) for name, (n, positive) in groups.items() if n >= self._min_group)
+        least, most = ranked[0], ranked[-1]
+        shares = f"{most[1]} {most[0]:.1%}, {least[1]} {least[0]:.1%}"
         message = f"positive decisions by {self._voice.signal}: {shares}"
-        evidence = {"gap": gap, "max_gap": self._crossing.limit, "decisions": float(len(self._last))}
-        for each in (most, least):
-            evidence |= {f"share.{each}": self._share(each), f"n.{each}": float(self._groups[each][0])}
+        evidence = {"gap": gap, "max_gap": self._crossing.limit, "decisions": float(decisions)}
+        for share, name, n in (most, least):
+            evidence |= {f"share.{name}": share, f"n.{name}": float(n)}
         return message, evidence
 
     def _enter(self, group: str, positive: bool) -> None:  # noqa: FBT001 - a decision is a pair of these
@@ -152,10 +162,6 @@ class Parity:
         counts[1] -= positive
         if not counts[0]:
             del self._groups[group]
-
-    def _share(self, group: str) -> float:
-        n, positive = self._groups[group]
-        return positive / n
 
     def _gap(self) -> float:
         high, low = 0.0, 1.0
@@ -186,3 +192,7 @@ class Parity:
         for code in state["last"]:
             self._enter(names[code // 2], bool(code % 2))
         self._crossing.raised = state["raised"]
+
+
+def _held(names: list[str], tally: NDArray[np.int64]) -> dict[str, list[int]]:
+    return {name: each for name, each in zip(names, tally.tolist(), strict=True) if each[0]}

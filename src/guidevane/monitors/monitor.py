@@ -10,12 +10,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from guidevane.errors import Misconfigured
 from guidevane.events import Alert, derived_id
 from guidevane.word import Mistake, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+
+    from numpy.typing import NDArray
 
     from guidevane.event import Event
 
@@ -188,6 +192,25 @@ class Crossing:
             return False
         self.raised = value > self.limit
         return self.raised
+
+    def crossed(self, values: NDArray[np.float64]) -> list[int]:
+        """Take many values; return the places of those that cross, as :meth:`above` would tell.
+
+        >>> Crossing(0.10).crossed(np.array([0.09, 0.11, 0.12, 0.09, 0.11, 0.07, 0.11]))
+        [1, 6]
+        """
+        above, below = np.flatnonzero(values > self.limit), np.flatnonzero(values <= self.limit * REARM_SHARE)
+        found: list[int] = []
+        at = -1
+        while True:
+            turns = below if self.raised else above
+            place = int(np.searchsorted(turns, at, side="right"))
+            if place == len(turns):
+                return found
+            at = int(turns[place])
+            self.raised = not self.raised
+            if self.raised:
+                found.append(at)
 
 
 def unknown(what: str, names: Iterable[str], known: Sequence[str], path: str) -> Iterator[Mistake]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guidevane.events import Outcome
+from guidevane.monitors.remembered import UNWRITTEN, Held, Remembered
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
+
     from guidevane.events import Decision, Label
     from guidevane.monitors.monitor import State
+    from guidevane.monitors.remembered import Entry
 
 KEPT: Final = (
     "decision_id", "event_time_us", "score", "probability", "positive", "outcome", "models", "protected"
@@ -18,13 +21,6 @@ KEPT: Final = (
 """What is kept of a decision, in this order: what its outcome repeats."""
 _SHARED_MOST = 4096
 _UNKNOWN: Final = -(1 << 63)
-
-
-class Held(NamedTuple):
-    """A label that was taken: its value and when it became known."""
-
-    value: float
-    at_us: int | None
 
 
 class JoinCounts(NamedTuple):
@@ -37,22 +33,6 @@ class JoinCounts(NamedTuple):
     unlabelled: int
     orphans: int
     evicted: int
-
-
-class _Entry:
-    """One event: until when it is remembered, what was decided, what is true, which outcome was emitted last."""
-
-    __slots__ = ("at_us", "decision", "label", "revision")
-
-    def __init__(self, at_us: int, decision: tuple[Any, ...] | None, label: Held | None, revision: int = -1) -> None:
-        self.at_us = at_us
-        self.decision = decision
-        self.label = label
-        self.revision = revision
-
-    def state(self) -> tuple[Any, ...]:
-        # A plain tuple, because JSON writers differ about named ones.
-        return self.at_us, self.decision, self.label and tuple(self.label), self.revision
 
 
 class OutcomeJoin:
@@ -78,10 +58,8 @@ class OutcomeJoin:
     def __init__(self, *, ttl_s: float = 86_400.0, max_pending: int = 100_000) -> None:
         self._ttl_us = int(ttl_s * 1e6)
         self._max_pending = max_pending
-        # Ordered, because a dict takes ever longer to find its first key while keys leave at the front.
-        self._decided: OrderedDict[str, _Entry] = OrderedDict()
-        # Labels without a decision; apart, so that neither kind holds back the expiry of the other.
-        self._waiting: OrderedDict[str, _Entry] = OrderedDict()
+        self.remembered = Remembered()
+        self._decided, self._waiting = self.remembered.decided, self.remembered.waiting
         self._watermark_us = 0
         # As long as the watermark is not above it, nobody's time is over.
         self._calm_until_us = _UNKNOWN
@@ -91,7 +69,7 @@ class OutcomeJoin:
     @property
     def counts(self) -> JoinCounts:
         """Return what became of decisions and labels so far."""
-        return JoinCounts(len(self._decided) + len(self._waiting), **self._tally)
+        return JoinCounts(len(self.remembered), **self._tally)
 
     def repeats(self, event_id: str) -> bool:
         """Tell whether the event was decided before, as far as is remembered; count it then."""
@@ -114,12 +92,12 @@ class OutcomeJoin:
         What :meth:`decide` does with the whole of it.
         """
         at_us: int = kept[1] if kept[1] < written_at_us else written_at_us  # noqa: FURB136 - each event's
-        waiting = self._waiting.pop(event_id, None) if self._waiting else None
-        entry = _Entry(at_us, kept, waiting.label if waiting else None)
+        remembered = self.remembered
+        waiting = remembered.take_waiting(event_id) if self._waiting else None
         if waiting is not None or not self._decided:
             # Who stands first may be another one now.
             self._calm_until_us = _UNKNOWN
-        self._decided[event_id] = entry
+        entry = remembered.add(self._decided, event_id, at_us, kept, waiting.label if waiting else None)
         self._watermark_us = max(self._watermark_us, at_us)
         self._forget()
         return self._emit(event_id, entry, kept, entry.label) if entry.label else None
@@ -135,7 +113,7 @@ class OutcomeJoin:
         if entry is None:
             if not self._waiting:
                 self._calm_until_us = _UNKNOWN
-            self._waiting[event_id] = _Entry(max(self._watermark_us, written_at_us), None, new)
+            self.remembered.add(self._waiting, event_id, max(self._watermark_us, written_at_us), None, new)
             self._forget()
             return None
         held = entry.label
@@ -145,12 +123,13 @@ class OutcomeJoin:
                 return None
             if new.value == held.value:
                 self._tally["duplicates"] += 1
-                entry.label = new if new.at_us is not None else held
+                if new.at_us is not None and new.at_us != held.at_us:
+                    self.remembered.relabel(entry, new)
                 return None
-        entry.label = new
+        self.remembered.relabel(entry, new)
         return self._emit(event_id, entry, entry.decision, new) if entry.decision else None
 
-    def _emit(self, event_id: str, entry: _Entry, decision: tuple[Any, ...], label: Held) -> Outcome:
+    def _emit(self, event_id: str, entry: Entry, decision: tuple[Any, ...], label: Held) -> Outcome:
         entry.revision += 1
         self._tally["outcomes"] += 1
         decision_id, event_time_us, score, probability, positive, outcome, models, protected = decision
@@ -183,8 +162,8 @@ class OutcomeJoin:
         first = [next(iter(each.values())).at_us for each in (self._decided, self._waiting) if each]
         self._calm_until_us = min(first, default=0) + self._ttl_us
 
-    def _drop(self, entries: OrderedDict[str, _Entry]) -> None:
-        _, entry = entries.popitem(last=False)
+    def _drop(self, entries: OrderedDict[str, Entry]) -> None:
+        entry = self.remembered.drop_first(entries)
         if entry.decision is None:
             self._tally["orphans"] += 1
         elif entry.label is None:
@@ -208,26 +187,19 @@ class OutcomeJoin:
             self._shared.clear()
         return self._shared.setdefault(tuple(value.items()), value)
 
+    def head(self) -> State:
+        """Return all that is remembered beside the rows of events: it is small, however many wait."""
+        return {"watermark_us": self._watermark_us, "tally": dict(self._tally), **self.remembered.head()}
+
     def state(self) -> State:
-        """Return all that is remembered, in its order."""
-        return {
-            "watermark_us": self._watermark_us,
-            "tally": self._tally,
-            "decided": [[key, *entry.state()] for key, entry in self._decided.items()],
-            "waiting": [[key, *entry.state()] for key, entry in self._waiting.items()],
-        }
+        """Return all that is remembered, every event's row in it, on no page."""
+        return {**self.head(), "pages": [(UNWRITTEN, self.remembered.whole())]}
 
     def restore(self, state: State) -> None:
-        """Go on from ``state``."""
+        """Go on from ``state``: a head, and its ``pages`` in the order in which they were written."""
         self._watermark_us, self._calm_until_us = state["watermark_us"], _UNKNOWN
         self._tally = dict(state["tally"])
-        self._decided, self._waiting = (
-            OrderedDict((key, _revive(*entry)) for key, *entry in state[kind]) for kind in ("decided", "waiting")
-        )
-
-
-def _revive(at_us: int, decision: list[Any] | None, label: list[Any] | None, revision: int) -> _Entry:
-    return _Entry(at_us, tuple(decision) if decision else None, Held(*label) if label else None, revision)
+        self.remembered.restore(state, state["pages"])
 
 
 def constant(kept: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import base64
 import contextlib
 import itertools
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 import httpx
@@ -23,7 +23,7 @@ from guidevane.control.audit import next_row, verify
 from guidevane.control.bill import BILL
 from guidevane.errors import Reject, Retryable
 from guidevane.events import derived_id
-from guidevane.log import Message, Record
+from guidevane.log import Message, Partition, Record
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.services.admin.http import admin_app
@@ -46,17 +46,17 @@ CODEC = Codec(Catalogue())
 class Site:
     """A pipeline's topics in memory, and the admin room that watches them."""
 
-    def __init__(self, *, index_size: int = 1000, on_send=None) -> None:
+    def __init__(self, *, index_size: int = 1000, partitions: int = 1, on_send=None) -> None:
         self.codec = CODEC
         self.clock = ManualClock(now_s=NOW_US / 1e6)
-        self.log = MemoryLog(partitions=1, clock=self.clock, on_send=on_send)
+        self.log = MemoryLog(partitions=partitions, clock=self.clock, on_send=on_send)
         self.subject = Subject("fraud", Latency(p=0.99, within_ms=200), {"deep": "models:/fraud-deep@champion"})
         self.index_size = index_size
         self.token: str | None = None
 
-    async def put(self, topic: str, contract: str, body: dict, *, key: bytes = b"k") -> None:
+    async def put(self, topic: str, contract: str, body: dict, *, key: bytes = b"k", partition: int = 0) -> None:
         headers = ((EVENT_ID, body["event_id"].encode()),) if "event_id" in body else ()
-        await self.log.append(topic, 0, [Message(key, self.codec.encode(contract, body), headers)])
+        await self.log.append(topic, partition, [Message(key, self.codec.encode(contract, body), headers)])
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -167,6 +167,46 @@ async def test_given_decisions_that_arrive_later_then_they_are_listed_newest_fir
             found = (await client.get("/v1/pipelines/fraud/decisions?limit=3")).json()
     assert [each["decision"]["event_id"] for each in found] == ["e4", "e3", "e2"]
     assert found[0]["decision"]["score"] is None
+
+
+async def test_given_nobody_who_asks_then_no_decision_is_read_and_who_asks_again_reads_what_came_since() -> None:
+    site = Site(index_size=40, partitions=3)
+    read: list[tuple[int, int]] = []
+    look = site.log.read
+
+    async def noted(partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
+        found = await look(partition, start, stop)
+        read.extend((record.partition, record.offset) for record in found if record.topic == TOPICS.decisions)
+        return found
+
+    site.log.read = noted  # type: ignore[method-assign]
+    for n in range(90):
+        await site.put(TOPICS.decisions, "decision", decision(f"e{n}"), partition=n % 3)
+        site.clock.advance(0.001)
+    async with site.open() as client:
+        assert read == []
+        assert (await client.get("/v1/pipelines/fraud/decisions/e89")).status_code == 200
+        # An index of 40 holds 14 of each partition; and the one that was found is read whole.
+        assert sorted(read) == sorted([(p, n) for p in range(3) for n in range(16, 30)] + [(2, 29)])
+        read.clear()
+        for n in range(90, 93):
+            await site.put(TOPICS.decisions, "decision", decision(f"e{n}"), partition=n % 3)
+            site.clock.advance(0.001)
+        assert (await client.get("/v1/pipelines/fraud/decisions/e91")).status_code == 200
+        assert sorted(read) == [(0, 30), (1, 30), (1, 30), (2, 30)]
+        listed = (await client.get("/v1/pipelines/fraud/decisions?limit=5")).json()
+    assert [each["decision"]["event_id"] for each in listed] == ["e92", "e91", "e90", "e89", "e88"]
+
+
+async def test_given_members_that_are_silent_then_the_last_decision_says_which_versions_there_were() -> None:
+    site = Site(partitions=3)
+    for n in range(9):
+        made = decision(f"e{n}", models={"deep": str(n)})
+        await site.put(TOPICS.decisions, "decision", made, partition=n % 3)
+        site.clock.advance(0.001)
+    async with site.open() as client:
+        state = (await client.get("/v1/pipelines/fraud")).json()
+    assert state["members"][0]["versions"] == ["8"]
 
 
 async def test_given_telemetry_of_two_instances_then_rates_add_up_and_percentiles_are_of_the_sum() -> None:
@@ -300,8 +340,8 @@ async def test_given_records_that_nobody_can_read_then_they_are_counted_and_the_
         await site.log.append(topic, 0, [Message(b"k", b"\x00\x01rubbish")])
     await site.put(TOPICS.decisions, "decision", decision("e1"))
     async with site.open() as client:
-        health = (await client.get("/healthz")).json()
         found = await client.get("/v1/pipelines/fraud/decisions/e1")
+        health = (await client.get("/healthz")).json()
     assert health["ready"] is True
     assert sum(health["undecodable"].values()) == 5
     assert found.status_code == 200

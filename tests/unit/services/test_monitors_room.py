@@ -32,6 +32,7 @@ from guidevane.monitors.outcomes import OutcomeJoin
 from guidevane.pipeline import Pipeline
 from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.retry import Backoff
+from guidevane.services.monitors.pages import Pages
 from guidevane.services.monitors.service import MonitorsRoom, Pace
 from guidevane.services.monitors.store import Snapshot, Span, Store
 from guidevane.services.monitors.watching import Watcher
@@ -79,7 +80,7 @@ def room(
         backoff=Backoff(0.01, 0.02),
     )
     return MonitorsRoom(
-        begin, Store(folder),
+        begin, Store(folder, pages=Pages(folder, rows_each=32)),
         topics=TOPICS, log=log, group=GROUP, clock=clock, metrics=metrics, health=Health(clock), pace=pace,
     )  # fmt: skip
 
@@ -381,7 +382,7 @@ def test_given_a_snapshot_and_spans_the_store_gives_them_back(tmp_path):
 
     again = Store(tmp_path)
     again.open()
-    assert again.load() == (snapshot, [Span(where, 5, 6), Span(where, 6, 9)])
+    assert again.load() == (replace(snapshot, pages=[]), [Span(where, 5, 6), Span(where, 6, 9)])
     again.close()
 
 

@@ -65,7 +65,7 @@ async def test_given_batches_cut_anywhere_outputs_and_state_are_those_of_one_rec
         by = watcher(max_pending=max_pending)
 
         assert taken(by, runs, rng, most=most) == expected
-        assert orjson.dumps(by.state()) == orjson.dumps(whole.state())
+        assert orjson.dumps([by.state(), by.join.state()]) == orjson.dumps([whole.state(), whole.join.state()])
         assert by.join.counts == whole.join.counts
     assert {each.topic for each in expected} == {TOPICS.outcomes, TOPICS.alerts, TOPICS.dlq}
 

@@ -81,7 +81,7 @@ def _health(app: FastAPI, room: AdminRoom) -> None:
         """Show pipelines, rates, latency, alerts and what the controller did; reloads itself."""
         now_us = room.clock.now_us()
         watches = room.state.watches.values()
-        states = [watch.state(now_us) for watch in watches]
+        states = [watch.state(now_us, await room.last_models(watch)) for watch in watches]
         alerts = [alert for watch in watches for alert in watch.alerts]
         return HTMLResponse(page(states, alerts, _steered(room), room.seen()))
 
@@ -96,12 +96,17 @@ def _pipelines(app: FastAPI, room: AdminRoom) -> None:
     @app.get("/v1/pipelines/{pipeline}", tags=["pipelines"], summary="How a pipeline is doing")
     async def pipeline_state(pipeline: PipelineName) -> PipelineState:
         """Tell rates and latencies by stage, members with versions and replicas, rooms, and current settings."""
-        return _watch(room, pipeline).state(room.clock.now_us())
+        watch = _watch(room, pipeline)
+        return watch.state(room.clock.now_us(), await room.last_models(watch))
 
     @app.get("/v1/pipelines/{pipeline}/decisions", tags=["decisions"], summary="The last decisions")
     async def decisions(pipeline: PipelineName, *, limit: Limit = 50) -> list[DecisionRecord]:
-        """List the decisions read last, newest first."""
-        return _watch(room, pipeline).decisions(limit)
+        """List the decisions written last, newest first."""
+        watch = _watch(room, pipeline)
+        try:
+            return await room.latest(watch, limit)
+        except Retryable as broken:
+            raise _later(broken) from broken
 
     @app.get("/v1/pipelines/{pipeline}/decisions/{identity}", tags=["decisions"], summary="One decision")
     async def decision(

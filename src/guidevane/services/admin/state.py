@@ -67,7 +67,6 @@ class Watch:
         self.topics = Topics(subject.name)
         self.index = DecisionIndex(self.topics.decisions, size=index_size)
         self.figures = Figures()
-        self.recent: deque[Record] = deque(maxlen=REMEMBERED)
         self.alerts: deque[Alert] = deque(maxlen=REMEMBERED)
         self.dead_letters: deque[DeadLetter] = deque(maxlen=REMEMBERED)
         self.control: dict[str, Control] = {}
@@ -77,7 +76,7 @@ class Watch:
     def on_decisions(self, records: Sequence[Record]) -> int:
         """Remember where the decisions of one partition lie; return how many could not be read.
 
-        Thousands a second: of each no more than its id is read, the rest when somebody asks.
+        Of each no more than its id is read; the rest is when it is shown.
         """
         ids: list[str] = []
         kept: list[Record] = []
@@ -88,20 +87,7 @@ class Watch:
         if kept:
             offsets, times_us = [each.offset for each in kept], [each.timestamp_us for each in kept]
             self.index.add_all(ids, kept[0].partition, offsets, decided_at_us=times_us)
-            self.recent.extend(kept[-REMEMBERED:])
         return len(records) - len(kept)
-
-    def last_models(self) -> Mapping[str, str]:
-        """Return the versions that made the last decision, by member."""
-        for record in reversed(self.recent):
-            with suppress(Reject):
-                models: dict[str, str] = self._codec.decode("decision", record.value, record.headers)["models"]
-                return models
-        return {}
-
-    def decisions(self, limit: int) -> list[DecisionRecord]:
-        """Return the decisions read last, newest first."""
-        return [decision_of(record, self._codec) for record in list(self.recent)[-limit:][::-1]]
 
     def on_alert(self, record: Record) -> None:
         """Remember an alert."""
@@ -128,8 +114,8 @@ class Watch:
             dead_letters=len(self.dead_letters),
         )
 
-    def state(self, now_us: int) -> PipelineState:
-        """Return how the pipeline is doing."""
+    def state(self, now_us: int, last_models: Mapping[str, str]) -> PipelineState:
+        """Return how the pipeline is doing; ``last_models`` made the last decision, for members that are silent now."""
         slo, figures = self.subject.slo, self.figures
         return PipelineState(
             name=self.subject.name,
@@ -141,7 +127,7 @@ class Watch:
             dead_letters_per_s=figures.total(names.DEAD_LETTERS_TOTAL, now_us),
             lag_records=figures.gauges(names.CONSUMER_LAG_RECORDS, "topic", now_us),
             stages=figures.stages(now_us),
-            members=figures.members(self.subject.models, self.last_models(), now_us),
+            members=figures.members(self.subject.models, last_models, now_us),
             rooms=figures.rooms(now_us),
             # The bill is told as what it costs, below.
             control=[_settings(each) for room, each in sorted(self.control.items()) if room != BILL],
@@ -181,8 +167,8 @@ class State:
 
     @property
     def topics(self) -> list[str]:
-        """Return the topics to read."""
-        return [*self._routes, *self._watching]
+        """Return the topics to follow: all but the decisions, which are read when somebody asks for one."""
+        return list(self._routes)
 
     def follow(self, records: Sequence[Record]) -> None:
         """Take the records of one partition in; those that cannot be read are counted."""

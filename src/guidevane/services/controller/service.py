@@ -18,6 +18,7 @@ from guidevane.services.controller.billing import Billing
 from guidevane.services.controller.hands import Hands
 from guidevane.services.controller.observe import ACTOR, Window
 from guidevane.services.controller.telling import ROOM, Teller
+from guidevane.services.controller.unhurried import unhurried
 from guidevane.telemetry import names
 from guidevane.topics import CONTROL, TELEMETRY
 
@@ -167,8 +168,8 @@ class Controller:
         if self.policy is None:
             decision = Decision(why="the planner is being prepared", reason="the planner is being prepared")
         else:
-            # A plan may take a second, and the loop has health and heartbeats to see to.
-            decision, self.memory = await asyncio.to_thread(self.policy, seen, self.memory)
+            # A plan may take seconds, and the loop has health and heartbeats to see to.
+            decision, self.memory = await asyncio.to_thread(unhurried, self.policy, seen, self.memory)
         self.ports.fence.check()
         self.decided = seen, decision, self.memory
         await self._teller.changes(seen)

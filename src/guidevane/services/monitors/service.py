@@ -168,7 +168,7 @@ class MonitorsRoom:
         watcher = self._begin(Counter(topic for topic, _ in ends))
         snapshot, spans = await asyncio.to_thread(self._store.load)
         if snapshot is not None:
-            await asyncio.to_thread(watcher.restore, snapshot.state)
+            await asyncio.to_thread(watcher.restore, snapshot.state, snapshot.pages)
         self._positions = dict.fromkeys(self._until, 0) | dict(snapshot.positions if snapshot else {})
         self._since, self._written = snapshot.ends if snapshot else {}, set()
         async for identities in written_since(self._log, watcher, self._since, ends):
@@ -199,6 +199,12 @@ class MonitorsRoom:
         for _, records in batches:
             await self._watch(watcher, records, producer)
             # The group's heartbeat shares this loop.
+            await asyncio.sleep(0)
+            await self._write_down(watcher)
+
+    async def _write_down(self, watcher: Watcher) -> None:
+        """Write what the join took in, a little at a time: a snapshot then has little to write."""
+        for _ in self._store.pages.write(watcher.join.remembered):
             await asyncio.sleep(0)
 
     async def _watch(self, watcher: Watcher, records: Sequence[Record], producer: Producer) -> None:
@@ -232,6 +238,7 @@ class MonitorsRoom:
             self._written.clear()
         if not self._written:
             self._since = await ends_of(self._log, self._outputs)
+        await self._write_down(self._watcher)
         # Beside the loop, which has a heartbeat to keep; nobody changes the state meanwhile, for we hold the lock.
         state = await asyncio.to_thread(self._watcher.state)
         await asyncio.to_thread(self._store.save, Snapshot(dict(self._positions), self._since, state))

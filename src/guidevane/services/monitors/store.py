@@ -1,5 +1,8 @@
 """What the room keeps on disk: a snapshot now and then, and a journal of what it read since, in the order it read it.
 
+What is remembered of events is not in the snapshot, but on pages that grow meanwhile (``pages``): the snapshot says how
+much of them counts, so that it is small, and written in no time, however many events wait for their labels.
+
 Monitors depend on the order in which partitions are read, and Kafka promises none. With the journal a
 restart replays exactly what was read, so it says exactly what was said.
 """
@@ -17,12 +20,15 @@ import orjson
 
 from guidevane.errors import Misconfigured
 from guidevane.log import Partition
+from guidevane.services.monitors.pages import Page, Pages, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-_FORMAT = 1
+    from guidevane.monitors.remembered import Row
+
+_FORMAT = 2
 
 
 class Span(NamedTuple):
@@ -35,11 +41,15 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One moment: the next offset to read of each input, the end of each output, and what is remembered."""
+    """One moment: the next offset to read of each input, the end of each output, and what is remembered.
+
+    ``pages``: (page, rows) of the events; they are read with a snapshot, and were written before it.
+    """
 
     positions: Mapping[Partition, int]
     ends: Mapping[Partition, int]
     state: dict[str, Any]
+    pages: Sequence[tuple[int, Sequence[Row]]] = ()
 
 
 class Store:
@@ -49,8 +59,9 @@ class Store:
     may lose the journal's last seconds: outcomes are then still not repeated, an alert may move by a few events.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pages: Pages | None = None) -> None:
         self._folder = folder
+        self.pages = pages or Pages(folder)
         self._lock: int | None = None
         self._journal: int | None = None
         self._number = 0
@@ -74,6 +85,7 @@ class Store:
             if held is not None:
                 os.close(held)
         self._journal = self._lock = None
+        self.pages.close()
 
     def load(self) -> tuple[Snapshot | None, list[Span]]:
         """Return the last snapshot, and the spans that were read since, in order.
@@ -89,16 +101,17 @@ class Store:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             self._journal = os.open(self._journal_path(self._number), flags, 0o600)
         line = orjson.dumps([[*span.partition, span.start, span.stop] for span in spans]) + b"\n"
-        _write(self._journal, line)
+        write(self._journal, line)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot, in one step and durably, and begin a new journal."""
+        """Replace the snapshot, in one step and durably, and begin a new journal. What pages hold by now counts."""
         following = self._number + 1
         body = orjson.dumps(
             {
                 "positions": [[*partition, offset] for partition, offset in snapshot.positions.items()],
                 "ends": [[*partition, offset] for partition, offset in snapshot.ends.items()],
                 "state": snapshot.state,
+                "pages": [tuple(page) for page in self.pages.settle()],
             }
         )
         # A journal of that number can only be left from a save that did not come to its end.
@@ -106,10 +119,12 @@ class Store:
         unfinished = self._path.with_suffix(".unfinished")
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            _write(handle, _head(body, following) + b"\n" + body)
+            write(handle, _head(body, following) + b"\n" + body)
             os.fsync(handle)
         finally:
             os.close(handle)
+        # The pages' names first: a snapshot counts on them.
+        self._settle_folder()
         unfinished.replace(self._path)
         self._settle_folder()
         if self._journal is not None:
@@ -117,6 +132,7 @@ class Store:
             self._journal = None
         self._journal_path(self._number).unlink(missing_ok=True)
         self._number = following
+        self.pages.sweep()
 
     @property
     def _path(self) -> Path:
@@ -137,6 +153,7 @@ class Store:
             head_line, _, body = self._path.read_bytes().partition(b"\n")
         except FileNotFoundError:
             self._number = 0
+            self.pages.load(())
             return None
         if head_line != _head(body, number := _number_in(head_line)):
             raise Misconfigured(
@@ -149,6 +166,7 @@ class Store:
             {Partition(topic, number): offset for topic, number, offset in found["positions"]},
             {Partition(topic, number): offset for topic, number, offset in found["ends"]},
             found["state"],
+            self.pages.load([Page(*page) for page in found["pages"]]),
         )
 
     def _load_journal(self) -> list[Span]:
@@ -165,12 +183,6 @@ class Store:
 
 def _head(body: bytes, journal: int) -> bytes:
     return f"guidevane-monitors-{_FORMAT} {journal} {hashlib.blake2b(body, digest_size=16).hexdigest()}".encode()
-
-
-def _write(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
 
 
 def _number_in(head: bytes) -> int:

@@ -10,6 +10,7 @@ from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Message, Record
 from guidevane.log.murmur import murmur2
+from guidevane.log.murmurs import murmur2_all
 from guidevane.monitors.monitor import Batch, Seen, watch
 from guidevane.monitors.outcomes import KEPT, constant
 from guidevane.monitors.panel import Panel
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from guidevane.events import Accepted, Alert, Decision, Outcome
     from guidevane.monitors.monitor import Monitor, Source, State
     from guidevane.monitors.outcomes import OutcomeJoin
+    from guidevane.monitors.remembered import Row
     from guidevane.pipeline import Pipeline
     from guidevane.telemetry.metrics import Metrics
 
@@ -183,25 +185,30 @@ class Watcher:
         def seen(at: int) -> Seen:
             return Seen(outcomes[at]["event_id"], outcomes[at]["event_time_us"], outcomes[at])
 
-        found = [(at, 0, self._emitted(outcome)) for at, outcome in enumerate(outcomes)]
+        found = [(at, 0, output) for at, output in enumerate(self._emitted(outcomes))]
         found += [(at, 1, self._said(alert)) for at, alert in panel.show(Batch(outcomes, columns, seen))]
         return [(joined[at][0], output) for at, _, output in sorted(found, key=lambda each: each[:2])]
 
-    def _emitted(self, outcome: Outcome) -> Output:
-        key = outcome["event_id"].encode()
-        number, message = self._message(self._topics.outcomes, key, self._outcome(outcome), key)
-        return Output(self._topics.outcomes, number, message, _outcome_identity(outcome), names.OUTCOMES_TOTAL, {})
+    def _emitted(self, outcomes: Sequence[Outcome]) -> list[Output]:
+        keys = [outcome["event_id"].encode() for outcome in outcomes]
+        topic, encode = self._topics.outcomes, self._outcome
+        return [
+            Output(
+                topic, self._partition(topic, hashed), Message(key, encode(outcome), ((EVENT_ID, key),)),
+                _outcome_identity(outcome), names.OUTCOMES_TOTAL, {},
+            )
+            for outcome, key, hashed in zip(outcomes, keys, murmur2_all(keys), strict=True)
+        ]  # fmt: skip
 
     def _said(self, alert: Alert) -> Output:
-        key, event_id = alert["monitor"].encode(), alert["event_id"].encode()
-        number, message = self._message(self._topics.alerts, key, self._alert(alert), event_id)
+        topic, key, event_id = self._topics.alerts, alert["monitor"].encode(), alert["event_id"].encode()
+        message = Message(key, self._alert(alert), ((EVENT_ID, event_id),))
         identity, labels = _alert_identity(alert), {"kind": alert["kind"]}
-        return Output(self._topics.alerts, number, message, identity, names.ALERTS_TOTAL, labels)
+        return Output(topic, self._partition(topic, murmur2(key)), message, identity, names.ALERTS_TOTAL, labels)
 
-    def _message(self, topic: str, key: bytes, value: bytes, event_id: bytes) -> tuple[int, Message]:
+    def _partition(self, topic: str, hashed: int) -> int:
         # Java's partitioner, as send_keyed has it, without its wait for each single message.
-        number = (murmur2(key) & 0x7FFFFFFF) % self._partitions[topic]
-        return number, Message(key, value, ((EVENT_ID, event_id),))
+        return (hashed & 0x7FFFFFFF) % self._partitions[topic]
 
     def _refuse(self, record: Record, reject: Reject) -> Output:
         letter = dead_letter(record, reject, stage=STAGE, group=self._group, now_us=self._clock.now_us())
@@ -224,15 +231,15 @@ class Watcher:
             return None
 
     def state(self) -> State:
-        """Return all that monitors and join remember, as JSON can hold it."""
+        """Return all that is remembered, as JSON can hold it, but for the join's rows (``join.remembered``)."""
         return {
-            "join": self.join.state(),
+            "join": self.join.head(),
             "monitors": {monitor.name: [mark, monitor.state()] for mark, monitor in self._monitors},
         }
 
-    def restore(self, state: State) -> None:
-        """Go on from ``state``. A monitor that is new, or is declared otherwise than it was, begins now."""
-        self.join.restore(state["join"])
+    def restore(self, state: State, pages: Sequence[tuple[int, Sequence[Row]]]) -> None:
+        """Go on from ``state`` and the rows. A monitor that is new, or declared otherwise than it was, begins now."""
+        self.join.restore({**state["join"], "pages": pages})
         for mark, monitor in self._monitors:
             was, known = state["monitors"].get(monitor.name, (None, None))
             if mark == was:
