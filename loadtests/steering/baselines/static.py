@@ -63,14 +63,14 @@ def plan(scene: Scene, epsilon: float) -> Plan:
 def polished(planner: Planner, start: Plan, *, tries: int = 400) -> Plan:
     """Search around a feasible plan: one stage gives up a replica, it and another may change their batch for it."""
     best, found = start, True
-    while found and planner.simulations < tries:
+    while found and planner.simulations < tries and planner.left > 0:
         found = False
         now = usd_per_hour(planner.graph, best)
         for option in _around(planner, best):
             if usd_per_hour(planner.graph, option) < now - 1e-12 and planner.feasible(option):
                 best, found = option, True
                 break
-            if planner.simulations >= tries:
+            if planner.simulations >= tries or planner.left <= 0:
                 break
     return best
 

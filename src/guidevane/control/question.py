@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 from guidevane.control.planner import Infeasible, Plan, plan
-from guidevane.control.trial import Demand, Trial, hourly_usd
+from guidevane.control.trial import EVENTS, Demand, Trial, hourly_usd
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _HOUR_S = 3600.0
 _P = 0.99
+_TOLD, _MOST_EVENTS = 6.0, 100_000
+"""Misses expected in a trace that is planned for, at least; and what no trace is longer than, for all that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,9 @@ class Question:
         """Return what a configuration is tried on."""
         if self.arrivals_s is not None:
             return Trial(self.graph, self.slo_s, self.epsilon, [self.arrivals_s])
-        traces = Demand(self.rate_per_s, self.scv).traces()
+        # A share that small needs a longer trace to be told from nothing.
+        events = max(EVENTS, min(ceil(_TOLD / self.epsilon), _MOST_EVENTS))
+        traces = Demand(self.rate_per_s, self.scv, events=events).traces()
         return Trial(self.graph, self.slo_s, self.epsilon, traces, rate_per_s=self.rate_per_s)
 
     def times(self, factor: float) -> Question:
