@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".bench" / "steering"
 _ORACLE = "oracle"
-_CONTROL = ("analytic", "compiled", "graph", "plant", "profile", "reading", "shedding")
+_CONTROL = (
+    "analytic", "arrivals", "compiled", "graph", "greedy", "planner", "plant", "profile", "queues", "reading",
+    "shedding", "simulation", "trial", "walk",
+)  # fmt: skip
 _ARRAYS = ("latency_s", "replicas", "pending", "batch", "queue")
 _FIGURES = ("shed", "unfinished", "cost_usd", "replica_seconds", "actions", "left_out")
 
