@@ -63,8 +63,17 @@ class Prepared:
         """The clairvoyant schedule; None where none keeps the objective."""
         if self.case.floor_missing():
             return None
-        found = Search(self.case, (self.peak, self.mean), told=self.told).run()
+        found = Search(self.case, self.starts, told=self.told).run()
         return None if found is None else Oracle(self.case, found)
+
+    @property
+    def starts(self) -> tuple[Plan, ...]:
+        """Hardware and batches that the oracle begins with: static plans, and those of who may shed, each once."""
+        scenes = (static.busiest(self.case), static.steady(self.case, self.mean_per_s))
+        shedding = (static.exact(scene, self.case.epsilon, shed=True) for scene in scenes)
+        plans = [self.peak, self.mean, *(each for each in shedding if each)]
+        kinds = {tuple((each.hardware, each.batch) for each in plan.values()): plan for plan in reversed(plans)}
+        return tuple(reversed(kinds.values()))
 
     def plan(self, scene: Scene) -> Plan:
         """Return the cheapest plan found; where the objective is below the floor, one that bears the rate."""

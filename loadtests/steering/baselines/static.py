@@ -71,12 +71,13 @@ def plan(scene: Scene, epsilon: float) -> Plan:
     return polished(planner, min(feasible, key=lambda each: usd_per_hour(planner.graph, each)))
 
 
-def exact(scene: Scene, epsilon: float) -> Plan | None:
+def exact(scene: Scene, epsilon: float, *, shed: bool = False) -> Plan | None:
     """Return what the controller's planner makes of a scene's arrivals; None where it finds nothing.
 
-    It simulates by itself, with chances of its own and a margin for them: what it finds is to be tried.
+    It simulates by itself, with chances of its own and a margin for them: what it finds is to be tried. ``shed``: for
+    who drops events that would be late.
     """
-    tried = Trial(scene.graph, scene.deadline_s, epsilon, [scene.arrivals_s])
+    tried = Trial(scene.graph, scene.deadline_s, epsilon, [scene.arrivals_s], drop=shed)
     runs = _EXACT_WORK / (scene.arrivals_s.size * len(scene.graph.stages))
     try:
         found = planned(tried, most_runs=int(min(max(runs, _FEWEST), _MOST)))

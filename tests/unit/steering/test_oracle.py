@@ -24,7 +24,7 @@ def case():
 
 def search(case, **options):
     prepared = policies.Prepared(case)
-    return oracle.Search(case, (prepared.peak, prepared.mean), **options)
+    return oracle.Search(case, prepared.starts, **options)
 
 
 def test_the_search_ends_after_the_same_counted_work_each_time_and_says_how_far_it_is(case):
@@ -76,6 +76,17 @@ def test_the_oracle_is_the_cheapest_of_all_that_hold_even_where_its_own_search_f
     assert made["inferline"].score.kept
     assert made["oracle"].score.kept
     assert made["oracle"].score.oracle_ratio == 1
+
+
+def test_the_oracle_begins_with_hardware_that_only_who_sheds_can_take():
+    kinds = {
+        "quick": {"latency_ms": {"1": 15, "4": 30}, "price_usd_per_hour": 3},
+        "slow": {"latency_ms": {"1": 110, "4": 150}, "price_usd_per_hour": 0.3},
+    }
+    at = workloads.renewal(np.full(300, 30.0), scv=8.0, rng=np.random.default_rng(1))
+    bursty = policies.Prepared(Case(graph({"a": {"hardware": kinds}}), at, 0.2))
+
+    assert [each["a"].hardware for each in bursty.starts] == ["quick", "slow"]
 
 
 def test_where_nothing_costs_anything_everybody_is_as_cheap_as_the_oracle():
