@@ -110,7 +110,8 @@ class _Search:
         self.graph, self.with_greedy, self.known = trial.graph, with_greedy, upper
         self.closed: list[tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]] = []
         self.complete = True
-        self.ends = trial.runs + most_runs
+        self.ends: float = trial.runs + most_runs
+        self.explains = True
 
     def run(self) -> Plan:
         begun = self.trial.runs
@@ -214,6 +215,8 @@ class _Search:
 
     def quick(self, near: Sequence[Setting] | None = None) -> tuple[Setting, ...] | None:
         """Return a feasible configuration that no single replica less leaves feasible; not always the cheapest."""
+        # Asked for each second, and by nobody who reads: what is in the way is not looked for.
+        self.ends, self.explains = math.inf, False
         if near is None:
             found = self._upper(sorted(self._vectors(self._kinds())))
         else:
@@ -243,7 +246,7 @@ class _Search:
             names = [hw.name for hw in stage.hardware if not only or hw.name == only]
             names = [name for name in names if self.trial.least(at, name) is not None]
             if not names:
-                raise Infeasible(alone(self.trial, at))
+                raise Infeasible(alone(self.trial, at) if self.explains else f"stage {stage.name!r} is in the way")
             kinds.append(names)
         return kinds
 

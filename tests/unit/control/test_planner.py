@@ -167,6 +167,23 @@ def test_what_cannot_be_planned_says_which_stage_lacks_how_much(stages, slo_s, r
         plan(Trial(graph, slo_s, 0.01, Demand(rate).traces(), rate_per_s=rate))
 
 
+def test_a_quick_plan_looks_beyond_the_first_answer_that_it_finds():
+    # What is cheapest alone is "slow"; together with "b" it needs many replicas to be in time, and "quick" does not.
+    kinds = {
+        "slow": {"latency_ms": {"1": 60, "4": 150}, "price_usd_per_hour": 0.5},
+        "quick": {"latency_ms": {"1": 10, "4": 25}, "price_usd_per_hour": 1.1},
+    }
+    stages = {"a": {"hardware": kinds}, "b": {"latency_ms": {"1": 60, "4": 100}, "price_usd_per_hour": 0.5}}
+    graph = read_graph({"stages": stages, "edges": [["a", "b"]]})
+    trial = Trial(graph, 0.19, 0.01, Demand(40.0, events=3000).traces(), rate_per_s=40.0)
+
+    found = quick_plan(trial)
+
+    slow = quick_plan(Trial(graph, 0.19, 0.01, Demand(40.0, events=3000).traces(), rate_per_s=40.0), ("slow", None))
+    assert found[0].hardware == "quick"
+    assert hourly_usd(graph, found) < hourly_usd(graph, slow)
+
+
 def test_an_objective_as_long_as_it_says_can_be_planned():
     graph = read_graph({"stages": FOUR, "edges": [list(pair) for pair in pairwise(FOUR)]})
 
