@@ -33,7 +33,7 @@ _FIGURES = ("shed", "unfinished", "cost_usd", "replica_seconds", "actions", "lef
 
 
 @cache
-def _sources(*, oracle: bool) -> bytes:
+def sources(*, oracle: bool) -> bytes:
     """Return the digest of the code that a run follows from, besides the policy's own choice of settings."""
     control = Path(guidevane.control.__file__).parent
     files = sorted((*HERE.glob("plant/*.py"), *HERE.glob("baselines/*.py")))
@@ -51,7 +51,7 @@ class Kept:
 
     def _path(self, case: Case, policy: str) -> Path:
         facts = repr((case.graph, case.slo_s, case.epsilon, case.seed, policy)).encode()
-        digest = hashlib.sha256(_sources(oracle=policy == _ORACLE) + facts + case.arrivals_s.tobytes()).hexdigest()
+        digest = hashlib.sha256(sources(oracle=policy == _ORACLE) + facts + case.arrivals_s.tobytes()).hexdigest()
         return self.folder / f"{policy}-{digest[:24]}.npz"
 
     def recall(self, case: Case, policy: str) -> Run | None:
