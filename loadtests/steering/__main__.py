@@ -31,10 +31,10 @@ def read_json(path: Path) -> object:
         Misconfigured: it cannot be read, or is no JSON; the message names the line.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text("utf-8-sig"))
     except OSError as wrong:
         raise Misconfigured(f"{path} cannot be read: {wrong.strerror or wrong}") from wrong
-    except ValueError as wrong:
+    except (ValueError, RecursionError) as wrong:
         raise Misconfigured(f"{path} is no JSON: {wrong}") from wrong
 
 

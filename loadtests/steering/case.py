@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OPENING_S = 60.0
 """A recording has no before: the rate of its first minute stands for the rate that an operator deploys for."""
 
+MOST_EDGES = 255
+"""Into one stage: the plant counts them in a byte."""
+
 SAMPLE_S, SAMPLE_SHARE = 480.0, 1 / 7.5
 """The sample trace that InferLine plans with, as in its paper: 480 s of an hour. Nobody else online is given one."""
 
@@ -41,6 +44,9 @@ class Case:
             raise Misconfigured(f"an SLO of {1e3 * self.slo_s:g} ms → write milliseconds above 0")
         if not 0 <= self.epsilon < 1:
             raise Misconfigured(f"epsilon is {self.epsilon:g} → write the share that may miss, from 0 to below 1")
+        for name in self.graph.names:
+            if (edges := len(self.graph.into(name))) > MOST_EDGES:
+                raise Misconfigured(f"{edges} edges lead into stage {name!r} → at most {MOST_EDGES} are played")
 
     @cached_property
     def scene(self) -> Scene:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from loadtests.steering import scores
 from loadtests.steering.playing import Run, play
@@ -18,6 +18,28 @@ if TYPE_CHECKING:
     from loadtests.steering.keeping import Kept
 
 ORACLE, OURS = "oracle", "guidevane"
+
+
+class _Bar:
+    """How far the policy is that is played now: first its plans, then its run."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress, self.task = progress, cast("TaskID", 0)
+
+    def begins(self, name: str) -> None:
+        """Begin a line of its own."""
+        if self.progress is not None:
+            self.task = self.progress.add_task(name, total=1.0)
+
+    def names(self, what: str) -> None:
+        """Say what is done now, and begin at 0 with it."""
+        if self.progress is not None:
+            self.progress.update(self.task, description=what, completed=0.0)
+
+    def told(self, share: float) -> None:
+        """Show a share (0-1)."""
+        if self.progress is not None:
+            self.progress.update(self.task, completed=share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +63,23 @@ def compare(
     Raises:
         Misconfigured: a policy cannot be made for this case.
     """
-    prepared = Prepared(case)
     runs: dict[str, Run] = {}
+    bar = _Bar(progress)
+    prepared = Prepared(case, bar.told)
     for name in dict.fromkeys((*names, ORACLE)):
-        task = None if progress is None else progress.add_task(name, total=1.0)
+        bar.begins(name)
         if kept is not None and name != OURS and (known := kept.recall(case, name)) is not None:
             runs[name] = known
-            if progress is not None and task is not None:
-                progress.update(task, completed=1.0)
+            bar.told(1.0)
             continue
+        bar.names(f"{name} plans")
         candidates = POLICIES[name](prepared)
+        bar.names(name)
         played = []
         for at, each in enumerate(candidates):
 
-            def told(share: float, task: TaskID | None = task, at: int = at, of: int = len(candidates)) -> None:
-                if progress is not None and task is not None:
-                    progress.update(task, completed=(at + share) / of)
+            def told(share: float, at: int = at, of: int = len(candidates)) -> None:
+                bar.told((at + share) / of)
 
             played.append(play(each, case, progress=told))
             told(1.0)
@@ -65,6 +88,6 @@ def compare(
             kept.remember(case, name, runs[name])
     keeping = [run for run in runs.values() if run.misses(case.slo_s) <= case.allowed]
     oracle_usd = min((run.cost_usd for run in keeping), default=None)
-    if ORACLE in runs and keeping and runs[ORACLE].misses(case.slo_s) <= case.allowed:
+    if keeping:
         runs[ORACLE] = min(keeping, key=lambda run: run.cost_usd)
     return {name: Played(runs[name], scores.score(runs[name], case, oracle_usd)) for name in dict.fromkeys(names)}

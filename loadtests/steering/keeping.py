@@ -1,8 +1,8 @@
 """Runs that need not be played again: all policies but ours depend on the case and on the code of the benchmark alone.
 
 A run is kept under the digest of everything it follows from: the graph, the arrivals, the objective, the seed, and the
-source of the plant, of the baselines (the oracle's own settings are part of that) and of what they take from
-``guidevane.control``. Whoever changes a line of those plays again.
+source of the plant, of the baselines and of what they take from ``guidevane.control``. Whoever changes a line of those
+plays again; only the oracle follows from its own search, which takes longest and which nobody else looks at.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".bench" / "steering"
-_CONTROL = ("analytic", "compiled", "graph", "plant", "profile", "reading", "shedding")
+_ORACLE = "oracle"
+_CONTROL = (
+    "analytic", "arrivals", "compiled", "graph", "greedy", "planner", "plant", "profile", "queues", "reading",
+    "shedding", "simulation", "trial", "walk",
+)  # fmt: skip
 _ARRAYS = ("latency_s", "replicas", "pending", "batch", "queue")
 _FIGURES = ("shed", "unfinished", "cost_usd", "replica_seconds", "actions", "left_out")
 
 
 @cache
-def _sources() -> bytes:
+def sources(*, oracle: bool) -> bytes:
     """Return the digest of the code that a run follows from, besides the policy's own choice of settings."""
     control = Path(guidevane.control.__file__).parent
     files = sorted((*HERE.glob("plant/*.py"), *HERE.glob("baselines/*.py")))
+    files = [each for each in files if oracle or each.stem != _ORACLE]
     files += [HERE / f"{name}.py" for name in ("case", "playing", "policies", "scores")]
     files += [control / f"{name}.py" for name in _CONTROL]
     return hashlib.sha256(b"".join(each.read_bytes() for each in files)).digest()
@@ -46,7 +51,7 @@ class Kept:
 
     def _path(self, case: Case, policy: str) -> Path:
         facts = repr((case.graph, case.slo_s, case.epsilon, case.seed, policy)).encode()
-        digest = hashlib.sha256(_sources() + facts + case.arrivals_s.tobytes()).hexdigest()
+        digest = hashlib.sha256(sources(oracle=policy == _ORACLE) + facts + case.arrivals_s.tobytes()).hexdigest()
         return self.folder / f"{policy}-{digest[:24]}.npz"
 
     def recall(self, case: Case, policy: str) -> Run | None:

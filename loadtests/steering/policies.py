@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case, and the plans that several policies start from, each made once."""
+    """A case, and the plans that several policies start from, each made once; ``told`` hears how far a search is."""
 
     case: Case
+    told: Callable[[float], None] | None = None
 
     @property
     def mean_per_s(self) -> float:
@@ -48,6 +49,11 @@ class Prepared:
         return self.plan(static.busiest(self.case))
 
     @cached_property
+    def mean(self) -> Plan:
+        """The plan for the mean rate."""
+        return self.plan(static.steady(self.case, self.mean_per_s))
+
+    @cached_property
     def sample(self) -> Scene:
         """The sample trace that InferLine plans with."""
         return Scene.of(self.case.graph, self.case.sample_s, deadline_s=self.case.slo_s, seed=self.case.seed + 1)
@@ -57,8 +63,17 @@ class Prepared:
         """The clairvoyant schedule; None where none keeps the objective."""
         if self.case.floor_missing():
             return None
-        found = Search(self.case).run()
+        found = Search(self.case, self.starts, told=self.told).run()
         return None if found is None else Oracle(self.case, found)
+
+    @property
+    def starts(self) -> tuple[Plan, ...]:
+        """Hardware and batches that the oracle begins with: static plans, and those of who may shed, each once."""
+        scenes = (static.busiest(self.case), static.steady(self.case, self.mean_per_s))
+        shedding = (static.exact(scene, self.case.epsilon, shed=True) for scene in scenes)
+        plans = [self.peak, self.mean, *(each for each in shedding if each)]
+        kinds = {tuple((each.hardware, each.batch) for each in plan.values()): plan for plan in reversed(plans)}
+        return tuple(reversed(kinds.values()))
 
     def plan(self, scene: Scene) -> Plan:
         """Return the cheapest plan found; where the objective is below the floor, one that bears the rate."""
@@ -93,7 +108,7 @@ POLICIES: Mapping[str, Callable[[Prepared], Sequence[Policy]]] = {
     "keda_tuned": lambda c: [KEDA(c.opening, lag) for lag in (1.0, 2.0, 4.0, 10.0, 20.0)],
     "mark": lambda c: [MArk(c.case.graph, c.opening)],
     "mark_tuned": lambda c: [MArk(c.case.graph, c.opening, busy) for busy in (0.5, 0.65, 0.8)],
-    "static_mean": lambda c: [static.Static(c.plan(static.steady(c.case, c.mean_per_s)))],
+    "static_mean": lambda c: [static.Static(c.mean)],
     "static_peak": lambda c: [static.Static(c.peak)],
     "coarse_mean": lambda c: [static.Static(coarse.coarse(c.case.graph, c.case.slo_s, c.mean_per_s))],
     "coarse_peak": lambda c: [

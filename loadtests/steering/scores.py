@@ -55,6 +55,19 @@ def percentile_ms(latency_s: Floats, p: float) -> float | None:
     return None if np.isinf(at) else round(1e3 * at, 3)
 
 
+def ratio(cost_usd: float, oracle_usd: float | None) -> float | None:
+    """Return a cost over the oracle's; None where there is none, or where what costs nothing would do.
+
+    >>> ratio(3.0, 2.0), ratio(0.0, 0.0), ratio(3.0, None)
+    (1.5, 1.0, None)
+    """
+    if oracle_usd is None:
+        return None
+    if oracle_usd <= 0:
+        return 1.0 if cost_usd <= 0 else None
+    return cost_usd / oracle_usd
+
+
 def score(run: Run, case: Case, oracle_usd: float | None) -> Score:
     """Judge one run."""
     events = case.arrivals_s.size
@@ -62,7 +75,7 @@ def score(run: Run, case: Case, oracle_usd: float | None) -> Score:
     return Score(
         miss=missed / events, late=missed - run.shed, shed=run.shed, failed=0,
         cost_usd=run.cost_usd, replica_seconds=run.replica_seconds,
-        oracle_ratio=run.cost_usd / oracle_usd if oracle_usd else None,
+        oracle_ratio=ratio(run.cost_usd, oracle_usd),
         actions=run.actions, p50_ms=percentile_ms(run.latency_s, 50), p99_ms=percentile_ms(run.latency_s, 99),
         events=events, kept=missed <= case.allowed,
     )  # fmt: skip

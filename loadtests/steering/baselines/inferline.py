@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Plan = dict[str, Setting]
 LONGEST_S, DOWN_AFTER_S, RECENT_S, RATE_S, BIN_S = 60.0, 15.0, 30.0, 5.0, 0.5
 _MOST_ADDED = 400
+WORK = 60e6
+"""Of one plan, in visits of a stage by an event: some twenty seconds of one core."""
 _BUSIEST = 0.98
 _SAME_USD = 1e-12
 
@@ -54,24 +56,36 @@ def capacity(graph: Graph, plan: Mapping[str, Setting]) -> dict[str, float]:
 
 
 class Planner:
-    """The greedy planner of one sample trace."""
+    """The greedy planner of one sample trace.
 
-    def __init__(self, scene: Scene, epsilon: float) -> None:
-        self.scene, self.graph = scene, scene.graph
+    What a plan did is remembered. After ``work`` (see ``plant.trial``) stages are no longer started over on cheaper
+    hardware, which is most of the work where stages are many: a plan is then what removing and doubling make of it.
+    """
+
+    def __init__(self, scene: Scene, epsilon: float, *, work: float = WORK) -> None:
+        self.scene, self.graph, self.left = scene, scene.graph, work
         self.allowed = int(epsilon * scene.arrivals_s.size + 1e-9)
         self.rate = scene.arrivals_s.size / scene.length_s
         self.simulations = 0
+        self.known: dict[tuple[Setting, ...], bool] = {}
 
     def feasible(self, plan: Plan) -> bool:
         """Tell whether the sample trace keeps the objective on this plan."""
+        key = tuple(plan[name] for name in self.graph.names)
+        if key not in self.known:
+            self.known[key] = self._feasible(plan)
+        return self.known[key]
+
+    def _feasible(self, plan: Plan) -> bool:
         if min(capacity(self.graph, plan).values()) * _BUSIEST < self.rate:
             return False
         path = [each.profile.latency_s(1) for each in self._hardware(plan)]
         if self.graph.path_s(path) > self.scene.deadline_s:
             return False
         self.simulations += 1
-        late, _ = trial.misses(self.scene, *trial.constant(self.scene, plan), most=self.allowed)
-        return late <= self.allowed
+        tried = trial.misses(self.scene, *trial.constant(self.scene, plan), most=self.allowed)
+        self.left -= tried.work
+        return tried.missed <= self.allowed
 
     def _hardware(self, plan: Plan) -> list[Hardware]:
         return [self.graph.stage(name).on(each.hardware) for name, each in plan.items()]
@@ -79,9 +93,11 @@ class Planner:
     def plan(self) -> Plan:
         """Return the plan; where nothing is feasible, one that bears the rate with a fifth to spare."""
         plan: Plan = {}
-        for stage in self.graph.stages:
+        for stage, visits in zip(self.graph.stages, self.graph.visits, strict=True):
             fastest = min(stage.hardware, key=lambda hw: hw.profile.latency_s(1))
-            plan[stage.name] = Setting(fastest.name, 1, 1)
+            # Up to here each stage would be the bottleneck in its turn, and no plan feasible.
+            least = math.ceil(self.rate * visits / (_BUSIEST * fastest.profile.throughput(1)))
+            plan[stage.name] = Setting(fastest.name, max(least, 1), 1)
         for _ in range(_MOST_ADDED):
             if self.feasible(plan):
                 return self.cheaper(plan)
@@ -129,7 +145,7 @@ class Planner:
         """Start one model over on cheaper hardware, as the whole pipeline was started."""
         most = usd_per_hour(self.graph, plan)
         setting = Setting(hardware, 1, 1)
-        while usd_per_hour(self.graph, moved := {**plan, name: setting}) < most:
+        while self.left > 0 and usd_per_hour(self.graph, moved := {**plan, name: setting}) < most:
             if self.feasible(moved):
                 return [self.cheaper(moved, only=name)]
             setting = replace(setting, replicas=setting.replicas + 1)

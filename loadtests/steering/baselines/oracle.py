@@ -8,9 +8,11 @@ plant, played with the very draws of the run, misses at most ε of the events, a
 Search, by simulation of the whole run: (1) capacity follows the rate of the arrivals to come, smoothed over 2 to 60 s
 around each second, at a load found by bisection; per level of replicas, a gap shorter than the start-up is kept, as
 that is cheaper than to launch again; (2) each stage's load and batch are moved as long as that saves; (3) stretches of
-single replicas are left out or cut short, those first that cost no miss. The best of it is the reference: no proven
-minimum, but below whoever sees only the past. Should a policy that keeps the objective be cheaper all the same, its own
-cost takes the oracle's place (``comparing``): who knows the future could have done what it did.
+single replicas are left out or cut short, those first that cost no miss. What orders alone make dearer than the best
+so far is not simulated. The search ends after a number of simulations, or where long runs make those dear, after so
+much simulated work; both are counted, never timed. The best of it is the reference: no proven minimum, but below
+whoever sees only the past. Should a policy that keeps the objective be cheaper all the same, its own cost takes the
+oracle's place (``comparing``): who knows the future could have done what it did.
 """
 
 from __future__ import annotations
@@ -23,21 +25,24 @@ import numpy as np
 
 from guidevane.control.plant import Action, Setting
 from guidevane.control.shedding import ahead_s
-from loadtests.steering.baselines import static
 from loadtests.steering.plant import trial
-from loadtests.steering.plant.cluster import least_ahead_s
+from loadtests.steering.plant.cluster import MOST_REPLICAS, least_ahead_s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from guidevane.control.plant import Observation
     from loadtests.steering.baselines.inferline import Plan
     from loadtests.steering.case import Case
     from loadtests.steering.plant.columns import Floats, Ints
 
-SMOOTH_S = (2, 5, 10, 20, 60)
-_VISITS, _FEWEST, _MOST = 200e6, 80, 200
+SMOOTH_S = (10, 5, 20, 2, 60)
+"""Those in the middle are mostly the cheapest: what is found first spares the others most simulations."""
+_WORK, _MOST = 300e6, 200
+"""Of the search: 200 simulations, or 300 million visits of a stage by an event, some minute of one core."""
+_LEAST_LOAD, _MOST_LOAD = 0.05, 1.3
 _BISECTIONS = 7
+_SAME_USD = 1e-12
 FULL_PER_S = 1e9
 
 
@@ -93,18 +98,26 @@ class Schedule:
 
 
 class Search:
-    """One search for one case."""
+    """One search for one case, from hardware and batches of ``plans``; ``told`` hears what share (0-1) is done."""
 
-    def __init__(self, case: Case) -> None:
-        self.case, self.scene, self.graph = case, case.scene, case.graph
+    def __init__(
+        self, case: Case, plans: Sequence[Plan], *, work: float = _WORK, told: Callable[[float], None] | None = None
+    ) -> None:
+        self.case, self.scene, self.graph, self.plans = case, case.scene, case.graph, plans
         self.seconds = int(case.length_s)
-        self.left = int(np.clip(_VISITS / (case.arrivals_s.size * len(self.graph.stages)), _FEWEST, _MOST))
+        self.left, self.runs_left, self.work = work, _MOST, work
+        self.told = told or (lambda _: None)
         at = np.minimum(case.arrivals_s.astype(np.int64), self.seconds - 1)
         coming = case.scene.draws.need > 0
         self.counts = np.stack(
             [np.bincount(at[coming[:, s]], minlength=self.seconds) for s in range(len(self.graph.stages))], axis=1
         )
         self.smoothed: dict[int, Floats] = {}
+
+    @property
+    def share_left(self) -> float:
+        """How much of the search may still be done, 0-1."""
+        return max(min(self.left / self.work, self.runs_left / _MOST), 0.0)
 
     def rates(self, smooth_s: int) -> Floats:
         """Return the rate at each stage, float64[T, S], as a mean over ``smooth_s`` around each second."""
@@ -118,71 +131,108 @@ class Search:
     def needed(self, plan: Plan, smooth_s: int, load: Floats) -> Ints:
         """Return the replicas that bear the smoothed rates when busy ``load`` float64[S] of the time."""
         borne = [self.graph.stage(name).on(each.hardware).profile.throughput(each.batch) for name, each in plan.items()]
-        return np.maximum(np.ceil(self.rates(smooth_s) / (np.asarray(borne) * load) - 1e-9), 1).astype(np.int64)
+        most = [self.graph.stage(name).partitions or MOST_REPLICAS for name in plan]
+        asked = np.ceil(self.rates(smooth_s) / (np.asarray(borne) * load) - 1e-9)
+        return np.clip(asked, 1, most).astype(np.int64)
 
-    def tried(self, schedule: Schedule) -> Schedule:
-        """Return the schedule with its misses, and its cost where it keeps the objective (else inf)."""
-        self.left -= 1
+    def orders(self, plan: Plan, needed: Ints) -> Ints:
+        """Return the replicas that are ordered so that ``needed`` serve, int64[T, S]."""
+        hardware = [self.graph.stage(name).on(each.hardware) for name, each in plan.items()]
+        return np.stack([kept(needed[:, s], hw.startup_s) for s, hw in enumerate(hardware)], axis=1)
+
+    def least_usd(self, plan: Plan, orders: Ints) -> float:
+        """Return what orders cost at least: as much as if nobody who is told to leave had a batch to finish."""
+        prices = [self.graph.stage(name).on(each.hardware).price_usd_per_hour for name, each in plan.items()]
+        return float(orders.sum(axis=0) @ np.asarray(prices)) / 3600
+
+    def tried(self, schedule: Schedule, below_usd: float = np.inf, most: int | None = None) -> Schedule:
+        """Return the schedule with its misses, and its cost: inf where it misses ``most``, or is not ``below_usd``."""
+        orders = self.orders(schedule.plan, schedule.needed)
+        if self.least_usd(schedule.plan, orders) >= below_usd - _SAME_USD:
+            return replace(schedule, cost_usd=np.inf)
         replicas = np.zeros((self.seconds, len(self.graph.stages), self.scene.kinds), dtype=np.int64)
         batch = np.zeros_like(replicas)
         for s, (name, setting) in enumerate(schedule.plan.items()):
-            stage = self.graph.stage(name)
-            h = [hw.name for hw in stage.hardware].index(setting.hardware)
-            replicas[:, s, h] = kept(schedule.needed[:, s], stage.hardware[h].startup_s)
+            h = [hw.name for hw in self.graph.stage(name).hardware].index(setting.hardware)
+            replicas[:, s, h] = orders[:, s]
             batch[:, s, h] = setting.batch
         shed = np.asarray(shed_by(self.case, schedule)) if schedule.shed else None
-        late, cost = trial.misses(self.scene, replicas, batch, most=self.case.allowed, shed=shed)
+        allowed = self.case.allowed if most is None else most
+        late, cost, work = trial.misses(self.scene, replicas, batch, most=allowed, shed=shed)
+        self.left -= work
+        self.runs_left -= 1
+        self.told(1 - self.share_left)
         return replace(schedule, missed=late, cost_usd=cost)
 
     def loaded(
-        self, plan: Plan, smooth_s: int, shares: Floats, *, shed: bool, full: bool = False
+        self, plan: Plan, smooth_s: int, shares: Floats, *, below_usd: float = np.inf, full: bool = False
     ) -> tuple[Schedule, Floats] | None:
-        """Return the cheapest feasible schedule at ``shares`` of a load found by bisection, and the loads; or None."""
-        low, high, best = 0.05, 1.3, None
+        """Return the cheapest feasible schedule at ``shares`` of a load found by bisection, and the loads.
+
+        None where there is none below ``below_usd``.
+        """
+
+        def at(load: float) -> Schedule:
+            return Schedule(plan, self.needed(plan, smooth_s, load * shares), shed=True, full=full)
+
+        def too_dear(load: float) -> bool:
+            orders = self.orders(plan, at(load).needed)
+            return self.least_usd(plan, orders) >= below_usd - _SAME_USD
+
+        low, high = _LEAST_LOAD, _MOST_LOAD
+        if too_dear(high):
+            return None
+        best: Schedule | None = None
         least = low
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2 if best else (low * high) ** 0.5
-            found = self.tried(Schedule(plan, self.needed(plan, smooth_s, middle * shares), shed=shed, full=full))
+        if known := below_usd < np.inf and too_dear(low):
+            # Only loads that are cheaper than what is known are of interest: begin with the least of them.
+            dear, low = low, high
+            for _ in range(2 * _BISECTIONS):
+                middle = (dear + low) / 2
+                dear, low = (middle, low) if too_dear(middle) else (dear, middle)
+        for step in range(_BISECTIONS):
+            first = known and step == 0
+            middle = low if first else (low + high) / 2 if best else (low * high) ** 0.5
+            found = self.tried(at(middle), below_usd)
             if found.cost_usd < np.inf:
                 low, best = middle, found if best is None or found.cost_usd < best.cost_usd else best
                 least = middle
+            elif first:
+                return None
             else:
                 high = middle
-        return None if best is None else (best, least * shares)
+            if self.share_left <= 0:
+                break
+        return None if best is None or best.cost_usd >= below_usd else (best, least * shares)
 
     def run(self) -> Schedule | None:
         """Search; None where no schedule keeps the objective."""
         even = np.ones(len(self.graph.stages))
-        found = [
-            (*loaded, smooth_s)
-            for plan in self.plans()
-            for smooth_s in SMOOTH_S
-            if (loaded := self.loaded(plan, smooth_s, even, shed=True))
-        ]
-        if not found:
+        found: tuple[Schedule, Floats] | None = None
+        smooth = 0
+        for plan, smooth_s in itertools.product(self.plans, SMOOTH_S):
+            below = found[0].cost_usd if found else np.inf
+            if self.share_left > 0 and (loaded := self.loaded(plan, smooth_s, even, below_usd=below)):
+                found, smooth = loaded, smooth_s
+        if found is None:
             return None
-        best, load, smooth_s = min(found, key=lambda each: each[0].cost_usd)
-        if (other := self.loaded(best.plan, smooth_s, even, shed=True, full=True)) and other[
-            0
-        ].cost_usd < best.cost_usd:
+        best, load = found
+        if other := self.loaded(best.plan, smooth, even, below_usd=best.cost_usd, full=True):
             best, load = other
-        return self.trimmed(self.moved(best, smooth_s, load))
-
-    def plans(self) -> Iterator[Plan]:
-        """Yield hardware and batches to begin with: of the busiest minute, and of the mean rate."""
-        yield static.plan(static.busiest(self.case), self.case.epsilon)
-        yield static.plan(static.steady(self.case, self.case.arrivals_s.size / self.case.length_s), self.case.epsilon)
+        return self.trimmed(self.moved(best, smooth, load))
 
     def moved(self, best: Schedule, smooth_s: int, load: Floats) -> Schedule:
-        """Move each stage's load and batch as long as that saves, with less than half of the simulations left."""
-        reserve, idle = self.left * 0.6, 0
+        """Move each stage's load and batch as long as that saves, with less than half of what is left of the search."""
+        reserve, idle = self.share_left * 0.6, 0
         for s in itertools.cycle(range(len(self.graph.stages))):
-            if idle > len(self.graph.stages) or self.left < reserve:
+            if idle > len(self.graph.stages) or self.share_left <= reserve:
                 return best
             idle += 1
             for option, moved_load in self._moves(best, smooth_s, load, s):
-                found = self.tried(option)
-                if found.cost_usd < best.cost_usd - 1e-12:
+                if self.share_left <= reserve:
+                    return best
+                found = self.tried(option, best.cost_usd)
+                if found.cost_usd < best.cost_usd - _SAME_USD:
                     best, load, idle = found, moved_load, 0
                     break
         return best
@@ -206,14 +256,14 @@ class Search:
         """Leave stretches of single replicas out, or a quarter of one: first what costs no miss, then the others."""
         for free in (True, False):
             for s, level, begin, end in self._cuts(best):
-                if self.left <= 0:
+                if self.share_left <= 0:
                     return best
                 if best.needed[begin:end, s].max() < level:
                     continue
                 needed = best.needed.copy()
                 needed[begin:end, s] = np.minimum(needed[begin:end, s], level - 1)
-                found = self.tried(replace(best, needed=needed))
-                if found.cost_usd < best.cost_usd - 1e-12 and (not free or found.missed <= best.missed):
+                found = self.tried(replace(best, needed=needed), best.cost_usd, best.missed if free else None)
+                if found.cost_usd < best.cost_usd - _SAME_USD:
                     best = found
         return best
 

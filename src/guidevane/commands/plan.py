@@ -113,7 +113,7 @@ def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | No
 
     from guidevane.control.asking import factor_of, figures, seconds
     from guidevane.control.planner import Infeasible
-    from guidevane.control.question import answer, forecast
+    from guidevane.control.question import SOON_VISITS, answer, forecast
 
     recorded = _read(plan_file)
     if not isinstance(recorded, dict) or not {"graph", "asked", "settings"} <= recorded.keys():
@@ -126,7 +126,7 @@ def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | No
     then = then.without(drop or [])
     kept = forecast(then, [settings[name] for name in then.graph.names])
     try:
-        new = _plain(answer(then, most_runs=800))
+        new = _plain(answer(then, most_runs=800, most_visits=SOON_VISITS))
     except Infeasible as impossible:
         new = {"infeasible": str(impossible)}
     return {"asked": {"epsilon": then.epsilon}, "as_it_is": figures(kept), "then": new}
@@ -216,7 +216,7 @@ def _read(path: Path) -> Any:
     import orjson
 
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except OSError as wrong:
         _refuse(f"{path} cannot be read: {wrong.strerror or wrong}", "name a file that is there")
     except orjson.JSONDecodeError as wrong:

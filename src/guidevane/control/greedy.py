@@ -35,15 +35,13 @@ def greedy(trial: Trial, hardware: Sequence[str | None] | None = None) -> tuple[
     )
     while chosen is not None:
         cost = hourly_usd(graph, chosen)
-        better = [
-            (hourly_usd(graph, each), number, each)
-            for number, each in enumerate(_steps(trial, chosen, allowed))
-            if hourly_usd(graph, each) <= cost and trial.feasible(each)
-        ]
-        cheapest = min(better, default=None)
-        if cheapest is None or cheapest[0] >= cost:
+        steps = ((hourly_usd(graph, each), number, each) for number, each in enumerate(_steps(trial, chosen, allowed)))
+        # The cheapest first: the first that is feasible is the one, and no other need be simulated.
+        cheaper = (each for usd, _, each in sorted(step for step in steps if step[0] < cost) if trial.feasible(each))
+        better = next(cheaper, None)
+        if better is None:
             return chosen
-        chosen = cheapest[2]
+        chosen = better
     return None
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.control.greedy import greedy
 from guidevane.control.plant import Setting
+from guidevane.control.reasons import alone, together
 from guidevane.control.trial import hourly_usd, replica_counts
 from guidevane.control.walk import Walk
 from guidevane.errors import Misconfigured
@@ -109,6 +110,8 @@ class _Search:
         self.graph, self.with_greedy, self.known = trial.graph, with_greedy, upper
         self.closed: list[tuple[tuple[int, ...], tuple[str, ...], tuple[int, ...]]] = []
         self.complete = True
+        self.ends: float = trial.runs + most_runs
+        self.explains = True
 
     def run(self) -> Plan:
         begun = self.trial.runs
@@ -124,7 +127,7 @@ class _Search:
             usd, _, vector, replicas = heapq.heappop(heap)
             if usd >= upper_usd - 1e-12:
                 break
-            if self.trial.runs - begun > self.most_runs:
+            if self.trial.runs > self.ends:
                 lower = usd
                 break
             found, stages = self._batches(vector, replicas)
@@ -137,10 +140,7 @@ class _Search:
                     count += 1
                     heapq.heappush(heap, (self._usd(vector, more), count, vector, more))
         if upper is None:
-            raise Infeasible(
-                f"no plan was found in {self.trial.runs - begun} simulations "
-                "→ allow more of them, or a longer objective"
-            )
+            raise Infeasible(together(self.trial, kinds, self.trial.runs - begun))
         proved = self.complete and lower >= upper_usd - 1e-9
         gap = 0.0 if proved or upper_usd <= 0 else max(1 - lower / upper_usd, 0.0)
         return Plan(upper, upper_usd, proved, gap, self.trial.runs - begun)
@@ -188,6 +188,9 @@ class _Search:
         """Add replicas where that saves most misses per dollar, until feasible; None where too dear, or for nothing."""
         idle = 0
         while idle <= 2 * len(replicas) and self._usd(vector, replicas) < most_usd - 1e-12:
+            # Who has an answer already spends no more on a better one than was allowed.
+            if self.trial.runs > self.ends and most_usd < math.inf:
+                return None
             found, stages = self._batches(vector, replicas, _DIVE_RUNS)
             if found is not None:
                 return found
@@ -212,6 +215,8 @@ class _Search:
 
     def quick(self, near: Sequence[Setting] | None = None) -> tuple[Setting, ...] | None:
         """Return a feasible configuration that no single replica less leaves feasible; not always the cheapest."""
+        # Asked for each second, and by nobody who reads: what is in the way is not looked for.
+        self.ends, self.explains = math.inf, False
         if near is None:
             found = self._upper(sorted(self._vectors(self._kinds())))
         else:
@@ -241,26 +246,9 @@ class _Search:
             names = [hw.name for hw in stage.hardware if not only or hw.name == only]
             names = [name for name in names if self.trial.least(at, name) is not None]
             if not names:
-                raise Infeasible(self._why(at))
+                raise Infeasible(alone(self.trial, at) if self.explains else f"stage {stage.name!r} is in the way")
             kinds.append(names)
         return kinds
-
-    def _why(self, at: int) -> str:
-        graph, slo_ms = self.graph, self.trial.slo_s * 1e3
-        floors = [min(hw.profile.latency_s(1) for hw in stage.hardware) for stage in graph.stages]
-        floor_ms = graph.path_s(floors) * 1e3
-        worst = max(range(len(floors)), key=lambda each: floors[each])
-        if floor_ms > slo_ms:
-            return (
-                f"an SLO of {slo_ms:g} ms is {floor_ms - slo_ms:.1f} ms below the floor of the critical path, "
-                f"{floor_ms:.1f} ms; the slowest stage is {graph.names[worst]!r} with {floors[worst] * 1e3:.1f} ms "
-                f"→ faster hardware there, or an SLO above {floor_ms:.0f} ms"
-            )
-        return (
-            f"an SLO of {slo_ms:g} ms leaves stage {graph.names[at]!r} no room at {self.trial.rate_per_s:.0f} "
-            f"events/s: even alone it misses more than {self.trial.epsilon:.2%} → faster hardware there, "
-            f"or more than {slo_ms:g} ms"
-        )
 
     def _usd(self, vector: Sequence[str], replicas: Sequence[int]) -> float:
         return sum(

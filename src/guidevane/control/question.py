@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING
 
 from guidevane.control.planner import Infeasible, Plan, plan
-from guidevane.control.trial import Demand, Trial, hourly_usd
+from guidevane.control.trial import EVENTS, Demand, Trial, hourly_usd
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 _HOUR_S = 3600.0
 _P = 0.99
+VISITS, SOON_VISITS = 1.5e8, 4e7
+"""Of a stage by an event, simulated for one plan: some three seconds of a core, and one for who waits for an answer."""
+_FEWEST_RUNS = 50
+_TOLD, _MOST_EVENTS = 6.0, 100_000
+"""Misses expected in a trace that is planned for, at least; and what no trace is longer than, for all that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,9 @@ class Question:
         """Return what a configuration is tried on."""
         if self.arrivals_s is not None:
             return Trial(self.graph, self.slo_s, self.epsilon, [self.arrivals_s])
-        traces = Demand(self.rate_per_s, self.scv).traces()
+        # A share that small needs a longer trace to be told from nothing.
+        events = max(EVENTS, min(ceil(_TOLD / self.epsilon), _MOST_EVENTS))
+        traces = Demand(self.rate_per_s, self.scv, events=events).traces()
         return Trial(self.graph, self.slo_s, self.epsilon, traces, rate_per_s=self.rate_per_s)
 
     def times(self, factor: float) -> Question:
@@ -87,10 +95,15 @@ class Answer:
     forecast: Forecast
 
 
-def answer(question: Question, *, most_runs: int = 3000) -> Answer:
-    """Plan. Raises ``Infeasible``, which says what is in the way, where nothing keeps the objective."""
+def answer(question: Question, *, most_runs: int = 3000, most_visits: float = VISITS) -> Answer:
+    """Plan. Raises ``Infeasible``, which says what is in the way, where nothing keeps the objective.
+
+    The search takes at most ``most_runs`` simulations, and fewer where traces and graphs are so long that together
+    they would be more than ``most_visits`` of a stage by an event; the plan then says its gap.
+    """
     trial = question.trial()
-    found = plan(trial, most_runs=most_runs)
+    runs = most_visits / (len(trial.arrivals[0]) * len(trial.graph.stages))
+    found = plan(trial, most_runs=int(min(max(runs, _FEWEST_RUNS), most_runs)))
     return Answer(plan=found, forecast=_forecast(trial, found.settings))
 
 
@@ -126,7 +139,9 @@ def curve(question: Question, slos_s: Sequence[float], *, most_runs: int = 1000)
     answers: list[tuple[float, Answer | None]] = []
     for slo_s in slos_s:
         try:
-            answers.append((slo_s, answer(replace(question, slo_s=slo_s), most_runs=most_runs)))
+            answers.append(
+                (slo_s, answer(replace(question, slo_s=slo_s), most_runs=most_runs, most_visits=SOON_VISITS))
+            )
         except Infeasible:
             answers.append((slo_s, None))
     return answers

@@ -82,7 +82,7 @@ class _Reader:
             return None
         self._spelling(path, raw, _STAGE)
         entries = self._entries(path, raw)
-        hardware = [self._hardware(f"{path}.{where}", kind, entry, raw, top) for where, kind, entry in entries]
+        hardware = [self._hardware((path, where), kind, entry, raw, top) for where, kind, entry in entries]
         partitions = self._number(f"{path}.partitions", raw.get("partitions"), 0, least=0)
         accuracy = raw.get("accuracy")
         if accuracy is not None:
@@ -108,8 +108,9 @@ class _Reader:
         return [("latency_ms", kind, latency)]
 
     def _hardware(
-        self, path: str, kind: str, entry: object, stage: Mapping[str, Any], top: Mapping[str, Any]
+        self, at: tuple[str, str], kind: str, entry: object, stage: Mapping[str, Any], top: Mapping[str, Any]
     ) -> Hardware | None:
+        path_of_stage, path = at[0], ".".join(at)
         own: Mapping[str, Any] = {}
         if isinstance(entry, Mapping) and any(name in entry for name in _HARDWARE):
             self._spelling(path, entry, _HARDWARE)
@@ -121,10 +122,11 @@ class _Reader:
             return None
         says = {}
         for what, default in (("price_usd_per_hour", PRICE_USD_PER_HOUR), ("startup_s", STARTUP_S), ("jitter", JITTER)):
-            values = (each.get(what) for each in (own, stage, top))
-            values = (each.get(kind) if isinstance(each, Mapping) else each for each in values)
-            found = next((each for each in values if each is not None), None)
-            says[what] = self._number(f"{path}.{what}", found, default, least=0.0)
+            places = ((f"{path}.{what}", own), (f"{path_of_stage}.{what}", stage), (what, top))
+            told = ((where, each.get(what)) for where, each in places)
+            told = ((f"{w}.{kind}", each.get(kind)) if isinstance(each, Mapping) else (w, each) for w, each in told)
+            where, found = next((each for each in told if each[1] is not None), (what, None))
+            says[what] = self._number(where, found, default, least=0.0)
         try:
             profile = Profile.read(entry, jitter=says["jitter"])
         except Misconfigured as mistake:

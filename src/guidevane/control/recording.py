@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 HEADER = "arrival_s"
+_NAME = re.compile(r"[^\W\d][\w .()/\[\]-]*")
 LONGEST_S = 14 * 24 * 3600.0
 """No run is longer: a file of epoch times with one outlier would otherwise tick for years."""
 
@@ -23,7 +25,7 @@ def parse(lines: Iterable[str], *, name: str) -> npt.NDArray[np.float64]:
     """Return arrival times, float64[n], in seconds, not decreasing, n >= 1, the first in the run's first second.
 
     The run begins with the whole second of the first arrival, so files of epoch times are as good as others.
-    Empty lines, and a first line ``arrival_s``, are passed over.
+    Empty lines, and a first line that is a column's name, such as ``arrival_s``, are passed over.
 
     Raises:
         Misconfigured: a line that is no number, is negative, not finite or earlier than the one before; no line at all.
@@ -37,11 +39,13 @@ def parse(lines: Iterable[str], *, name: str) -> npt.NDArray[np.float64]:
     times: list[float] = []
     for number, line in enumerate(lines, start=1):
         text = line.strip().lstrip("\ufeff")
-        if not text or (number == 1 and text == HEADER):
+        if not text:
             continue
         try:
             at = float(text)
         except ValueError:
+            if number == 1 and _NAME.fullmatch(text.strip("'\"")):
+                continue
             raise Misconfigured(
                 f"{name}, line {number}: {text[:40]!r} is no number → write one arrival time in seconds a line"
             ) from None

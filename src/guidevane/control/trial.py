@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from guidevane.control.queues import Times
 
 
+EVENTS = 6000
+"""Of a trace that is planned for, where the share that may miss can be told by so many."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What a plan is for: so many events per second, this bursty (squared coefficient of variation)."""
 
     rate_per_s: float
     scv: float = 1.0
-    events: int = 6000
+    events: int = EVENTS
     seeds: tuple[int, ...] = (1, 2, 3)
 
     def traces(self) -> tuple[Times, ...]:
@@ -40,7 +44,8 @@ class Trial:
     """Simulations of one graph on the traces of one demand, and the misses that they may have.
 
     A plan is feasible where, on each trace, the upper Clopper-Pearson bound (95 %) of the share that
-    misses is at most ``epsilon``, and no stage is planned busier than 98 %.
+    misses is at most ``epsilon``, and no stage is planned busier than 98 %. On a trace too short to tell so small a
+    share from nothing, nobody may miss.
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class Trial:
         first = self.arrivals[0]
         span_s = float(first[-1] - first[0]) if len(first) > 1 else 0.0
         self.rate_per_s = rate_per_s or (len(first) / span_s if span_s > 0 else 0.0)
-        self.limits = [most_misses(len(each), epsilon) for each in self.arrivals]
+        self.limits = [max(most_misses(len(each), epsilon), 0) for each in self.arrivals]
         self.runs, self.slack = 0, 0.25
         self._alone: dict[tuple[int, Setting], int] = {}
         self._least: dict[tuple[int, str], int] = {}

@@ -65,6 +65,26 @@ def test_a_recording_is_planned_for_as_it_is(graph, tmp_path):
     assert found["asked"]["arrivals"] == str(recording)
 
 
+@pytest.mark.parametrize("events", [1, 10])
+def test_a_recording_too_short_to_tell_a_share_is_planned_so_that_nobody_is_late(graph, tmp_path, events):
+    recording = tmp_path / "arrivals.csv"
+    recording.write_text("".join(f"{1000 + n / 5:.3f}\n" for n in range(events)))
+
+    found = json.loads(run("plan", graph, "--slo", "200ms", "--arrivals", recording, "--json").stdout)
+
+    assert found["miss"] == 0
+    assert [each["replicas"] for each in found["settings"].values()] == [1, 1, 1, 1]
+
+
+def test_a_share_far_below_one_in_a_thousand_can_be_planned_for(graph):
+    some, few = (
+        json.loads(run("plan", graph, "--slo", "200ms", "--rate", 50, "--epsilon", share, "--json").stdout)
+        for share in (0.01, 0.0002)
+    )
+    assert few["miss"] <= 0.0002
+    assert few["usd_per_hour"] >= some["usd_per_hour"]
+
+
 def test_a_curve_says_what_objectives_cost_and_which_cannot_be_kept(graph):
     found = json.loads(run("plan", graph, "--slo", "60ms", "--rate", 20, "--curve", "--json").stdout)
     costs = [point["usd_per_hour"] for point in found["curve"]]

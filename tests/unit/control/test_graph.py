@@ -76,6 +76,13 @@ def test_what_a_graph_leaves_open_has_the_documented_default():
         ({"exclusive": ["aa"]}, r"exclusive\[0\]: there is no stage 'aa' → write 'a'"),
         ({"edges": [["a", "c"], ["b", "c"]], "quorum": {"c": 3}}, r"quorum.c: waits for 3, but 2 .* at most 2"),
         ({"quorum": {"x": 1}}, r"quorum.x: there is no stage 'x'"),
+        ({"price_usd_per_hour": -1}, r"^price_usd_per_hour: -1 is out of bounds → write 0 or more"),
+        ({"startup_s": {"default": "9"}}, r"^startup_s.default: '9' is no number"),
+        ({"stages": {"a": {"latency_ms": TABLE, "startup_s": -2}}}, r"^stages.a.startup_s: -2 is out of bounds"),
+        (
+            {"stages": {"a": {"hardware": {"k80": {"latency_ms": TABLE, "jitter": -2}}}}},
+            r"^stages.a.hardware.k80.jitter: -2 is out of bounds",
+        ),
         ({"hop_ms": -1}, r"hop_ms: -1 is out of bounds → write 0 or more"),
         ({"stages": {"a": {"latency_ms": {"1": -3}}}}, r"stages.a.latency_ms: the latency of batch 1 is -3 ms → write"),
         ({"stages": {"a": {"latency_ms": {"one": 3}}}}, r"stages.a.latency_ms: batch size 'one' .* → write"),

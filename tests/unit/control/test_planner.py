@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+import re
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -129,6 +130,82 @@ def test_an_objective_below_the_floor_says_which_stage_and_how_much():
 
     with pytest.raises(Infeasible, match=r"20 ms is 20.0 ms below the floor .* 40.0 ms; the slowest stage is 'b'"):
         plan(Trial(graph, 0.02, 0.01, Demand(10.0).traces()))
+
+
+PARTED = {"a": {"latency_ms": {"1": 10}}, "b": {"latency_ms": {"1": 45, "8": 140}, "partitions": 2}}
+FOUR = {name: {"latency_ms": {"1": ms}} for name, ms in {"a": 20, "b": 25, "c": 30, "d": 20}.items()}
+
+
+@pytest.mark.parametrize(
+    ("stages", "slo_s", "rate", "says"),
+    [
+        (PARTED, 0.3, 200.0, r"'b' is to bear 200.0 .* its 2 replicas, .* partitions, bear 109.4: 90.6 .* → more part"),
+        (
+            PARTED,
+            0.3,
+            90.0,
+            r"leaves stage 'b' no room at 90 .* only this .* late where 1.00% may, and \d+\.\d ms .* miss",
+        ),
+        (
+            PARTED,
+            0.355,
+            90.0,
+            r"all stages together: .* late where 1.00% may, and \d+\.\d ms .* slowest stage is 'b' with",
+        ),
+        (
+            FOUR,
+            0.110,
+            20.0,
+            r"all stages together: .* late where 1.00% may, and \d\.\d ms .* slowest stage is 'c' with 30",
+        ),
+    ],
+)
+def test_what_cannot_be_planned_says_which_stage_lacks_how_much(stages, slo_s, rate, says):
+    graph = read_graph({"stages": stages, "edges": [list(pair) for pair in pairwise(stages)]})
+
+    with pytest.raises(Infeasible, match=says):
+        plan(Trial(graph, slo_s, 0.01, Demand(rate).traces(), rate_per_s=rate))
+
+
+def test_a_quick_plan_looks_beyond_the_first_answer_that_it_finds():
+    # Adding replicas to what is cheapest for each stage alone ends at 4.06; on other hardware 3.5 do.
+    def kinds(ms: float, dear: float) -> dict:
+        slow = {"latency_ms": {"1": ms, "8": 3 * ms}, "price_usd_per_hour": 0.7}
+        return {"slow": slow, "quick": {"latency_ms": {"1": ms / 3, "8": ms}, "price_usd_per_hour": dear}}
+
+    stages = {"a": {"hardware": kinds(20, 1.54)}, "b": {"hardware": kinds(30, 1.96)}}
+    graph = read_graph({"stages": stages, "edges": [["a", "b"]]})
+
+    found = quick_plan(Trial(graph, 0.15, 0.01, Demand(200.0, events=2000).traces(), rate_per_s=200.0))
+
+    assert hourly_usd(graph, found) == pytest.approx(3.5)
+
+
+def test_an_objective_as_long_as_it_says_can_be_planned():
+    graph = read_graph({"stages": FOUR, "edges": [list(pair) for pair in pairwise(FOUR)]})
+
+    with pytest.raises(Infeasible) as told:
+        plan(Trial(graph, 0.11, 0.01, Demand(20.0).traces(), rate_per_s=20.0))
+    says = re.search(r"more than (\d+) ms", str(told.value))
+
+    assert says is not None
+    assert plan(Trial(graph, int(says[1]) / 1e3 + 0.004, 0.01, Demand(20.0).traces(), rate_per_s=20.0)).proved
+
+
+def test_a_plan_that_may_take_few_simulations_takes_not_many_more():
+    kinds = {
+        "slow": {"latency_ms": {"1": 30, "8": 150}, "price_usd_per_hour": 0.2},
+        "quick": {"latency_ms": {"1": 10, "8": 40}, "price_usd_per_hour": 0.9},
+    }
+    names = [f"s{number}" for number in range(6)]
+    graph = read_graph({"stages": {n: {"hardware": kinds} for n in names}, "edges": [list(p) for p in pairwise(names)]})
+    few, many = (Trial(graph, 0.4, 0.01, Demand(60.0, events=2000).traces(), rate_per_s=60.0) for _ in range(2))
+
+    found, better = plan(few, most_runs=50), plan(many, most_runs=3000)
+
+    assert few.feasible(found.settings)
+    assert found.usd_per_hour >= better.usd_per_hour
+    assert few.runs < 0.3 * many.runs
 
 
 def test_the_table_never_gets_cheaper_with_the_rate():

@@ -13,6 +13,10 @@ from guidevane.errors import Misconfigured
         ("", "there is no arrival"),
         ("\n\n", "there is no arrival"),
         ("1\ntwo\n", "line 2: 'two' is no number"),
+        ("t\nt\n1\n", "line 2: 't' is no number"),
+        ("t\n", "there is no arrival"),
+        ("0.1,0.2\n", "line 1: '0.1,0.2' is no number"),
+        ("1,5\n2\n", "line 1: '1,5' is no number"),
         ("1\n-2\n", "line 2: -2 s is negative"),
         ("1\n3\n2\n", "line 3: 2 s is earlier than 3 s"),
         ("1\nnan\n", "line 2: 'nan' is not finite"),
@@ -35,6 +39,15 @@ def test_a_run_begins_with_the_second_of_its_first_arrival(tmp_path):
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"arrival_s\n1700000000.25\n1700000001\n1700000001\n"))
     assert arrivals.read(path).tolist() == pytest.approx([0.25, 1.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    "written", ["timestamp\n1\n2.5\n", '"arrival (s)"\r\n1\r\n2.5\r\n\r\n', "\ufeffarrival_s\n1\n2.5", "1\n2.5\n  \n"]
+)
+def test_a_columns_name_line_ends_of_windows_and_empty_lines_are_passed_over(tmp_path, written):
+    path = tmp_path / "a.csv"
+    path.write_bytes(written.encode())
+    assert arrivals.read(path).tolist() == [0.0, 1.5]
 
 
 @pytest.mark.parametrize("name", workloads.WORKLOADS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
-from loadtests.steering import drawn
+from loadtests.steering import drawn, keeping
 from loadtests.steering.baselines.static import Static
 from loadtests.steering.case import Case
 from loadtests.steering.keeping import Kept
@@ -34,3 +36,30 @@ def test_a_run_that_is_kept_is_the_run_and_that_of_another_case_is_not_found(tmp
     assert (again.cost_usd, again.misses(0.2), again.actions) == (run.cost_usd, run.misses(0.2), run.actions)
     assert kept.recall(other, "static") is None
     assert kept.recall(case, "other") is None
+
+
+def test_who_changes_the_oracles_search_plays_the_oracle_again_and_nobody_else(tmp_path, monkeypatch):
+    source = keeping.HERE
+    shutil.copytree(source, tmp_path / "steering", ignore=shutil.ignore_patterns("data", "graphs", "__pycache__"))
+    monkeypatch.setattr(keeping, "HERE", tmp_path / "steering")
+    case, names, kept = Case(one(10.0), np.arange(0, 20, 0.1), 0.2), ("hpa", "oracle"), Kept(tmp_path / "kept")
+    run = play(Static(action(a=(1, 1)).settings), case)
+
+    def known() -> list[bool]:
+        keeping.sources.cache_clear()
+        return [kept.recall(case, name) is not None for name in names]
+
+    known()
+    for name in names:
+        kept.remember(case, name, run)
+    assert known() == [True, True]
+
+    with (tmp_path / "steering" / "baselines" / "oracle.py").open("a") as file:
+        file.write("# changed\n")
+    assert known() == [True, False]
+
+    with (tmp_path / "steering" / "baselines" / "static.py").open("a") as file:
+        file.write("# changed\n")
+    assert known() == [False, False]
+    monkeypatch.undo()
+    keeping.sources.cache_clear()
