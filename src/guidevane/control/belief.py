@@ -32,7 +32,6 @@ class Tuning:
     margin_every_s: float = 30.0
     learn_every_s: float = 10.0
     steady_share: float = 2.0
-    high_memory_s: float = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ class Memory:
     ``events`` and ``misses`` are slowly forgotten: the budget. ``recent``: (ended, missed) of the last 120
     observations that brought no more than was planned for, from which the slow integral moves
     ``margin``. ``dispersion``: the one planned for; ``bursts``: the usual one. ``choice``: the hardware, and what
-    was regretted of it. ``opening_per_s``: what was expected at the beginning; ``highest_per_s``: the most that came
-    over ten seconds, slowly forgotten; ``reserves``: by stage, the rate to be ready for whatever comes (``reserve``).
+    was regretted of it. ``opening_per_s``: what was expected at the beginning; ``reserves``: by stage, the rate to be
+    ready for whatever comes (``reserve``).
     """
 
     traffic: Traffic = field(default_factory=Traffic)
@@ -60,7 +59,6 @@ class Memory:
     dispersion: float = 2.0
     bursts: float = 2.0
     opening_per_s: float = 0.0
-    highest_per_s: float = 0.0
     reserves: tuple[float, ...] = ()
     choice: Choice | None = None
     last: Action | None = None
@@ -108,9 +106,6 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
         traffic=traffic,
         events=memory.events * forget + seen.ended,
         misses=memory.misses * forget + seen.missed,
-        highest_per_s=max(
-            memory.highest_per_s * math.exp(-seen.interval_s / tuning.high_memory_s), traffic.demand_per_s(_LASTING_S)
-        ),
         recent=recent,
         corrections=corrections,
         dispersion=dispersion,
@@ -120,7 +115,7 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
     )
 
 
-_LEAST_EPSILON, _LASTING_S = 1e-4, 10.0
+_LEAST_EPSILON = 1e-4
 _UP_S, _DOWN_S = 30.0, 300.0
 
 

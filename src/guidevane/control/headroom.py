@@ -27,6 +27,7 @@ FACTORS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45,
 _QUANTILES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0)
 _HOLDS = (1.0, 2.0)
 _KEPT, _LOOKED_AT, _SEEN = 3600, 600, 1800
+_LOOKED_BACK = 1800
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
 """(come over known, seconds): what five minutes of anybody's traffic are taken to be, beside the pipeline's own."""
@@ -83,6 +84,23 @@ class Headroom:
         # A slope is kept for the shortest patience: what it leads to is a rate by then, or was a false alarm.
         slopes = self.slopes[-span:] if self.trusting else ()
         return max((max(self.rates[-longer:]) * self.factor, self.level_per_s, *slopes))
+
+    def replayed(self, lag_s: int, hold_s: float, memory_s: float) -> tuple[Rates, Rates]:
+        """Return what came in the last half hour, and what was ready for it by what was known ``lag_s`` before.
+
+        Float64[n] each, one a second; both are taken for less the longer ago they were, by ``memory_s``.
+        """
+        demands = np.asarray(self.demands[-_LOOKED_BACK:])
+        rates = np.asarray(self.rates[-_LOOKED_BACK:])
+        lag, hold = max(lag_s, 1), max(round(hold_s), max(lag_s, 1) + 1)
+        if len(rates) <= lag:
+            return rates[:0], rates[:0]
+        slopes = np.asarray(self.slopes[-_LOOKED_BACK:]) * float(self.trusting)
+        known = np.maximum(rates, slopes)
+        padded = np.concatenate((np.full(hold, known[0]), known))
+        known = np.lib.stride_tricks.sliding_window_view(padded, hold - lag + 1)[: len(rates)].max(axis=1)
+        faded = np.exp(-np.arange(len(demands) - 1, -1, -1.0) / memory_s)
+        return demands * faded, known * faded
 
     def chosen(self, share: float, *, lag_s: float, hold_s: float, outlook: Outlook = FLUID) -> Headroom:
         """Return the same past with the cheapest rules for which at most ``share`` (0-1) of its events were missed.

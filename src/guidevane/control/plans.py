@@ -59,7 +59,12 @@ class Plans:
         rate = STEP ** (ANCHOR * math.ceil(place(target) / ANCHOR))
 
         def row(kinds: Kinds) -> Row:
-            return self.table(memory, kinds).row(rate, memory.dispersion)
+            table = self.table(memory, kinds)
+            high, low = (table.row(each, memory.dispersion) for each in (rate, rate / STEP**ANCHOR))
+            # The price of a rate lies between those of the anchors around it: a third more than needed is no regret.
+            share = min(max((target / rate * STEP**ANCHOR - 1) / (STEP**ANCHOR - 1), 0.0), 1.0)
+            usd = low.usd_per_hour + share * (high.usd_per_hour - low.usd_per_hour)
+            return replace(high, usd_per_hour=usd) if high.feasible and low.feasible else high
 
         best = min(
             dict.fromkeys((choice.kinds, *self._candidates(memory, rate))),

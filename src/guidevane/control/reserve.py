@@ -3,14 +3,16 @@
 A pipeline that is seen for the first time may get a multiple of what it gets now, and it may do so before any past
 could have told. Until what is launched then serves, a start-up passes, and what comes beyond what is ready is
 lost. So the highest rate that may come is taken to be ``surprise`` times the opening one at first, and less the longer
-nothing like it came; and a little more than the highest that came may come at any time: who is on and off is not
-equally high each time. The least is kept ready with which such a jump would cost no more misses than the
-budget then has: of what came so far, and of as much again after the jump (what has lasted for t lasts about t longer:
+nothing like it came. What did come may come at any time again, a little higher, as who is on and off is not equally
+high each time, and as suddenly: two minutes of the past are replayed, those that would lose most; what rose slowly is
+answered while it rises, and needs little in reserve. The least is kept ready with which either would cost no more
+misses than the budget then has: of what came so far, and of as much again (what has lasted for t lasts about t longer:
 Gott, Nature 363, 1993). Over hours the budget bears any jump, and nothing is reserved.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ import numpy as np
 from guidevane.control.table import STEP
 
 if TYPE_CHECKING:
+    from guidevane.control.headroom import Headroom
     from guidevane.control.outlook import Outlook
 
 NOTICED_S = 3.0
@@ -29,9 +32,9 @@ NOTICED_S = 3.0
 class Fear:
     """How much is feared, and for how long. Times in seconds, and in start-ups of the stage in question.
 
-    ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of the highest that came.
-    ``use_share`` of the budget may be spent on one jump (headroom spends the other half); what is to come after it
-    lasts ``again`` times as long as what was, or ``least_s``.
+    ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of what came, or comes now;
+    less the longer ago it came (by ``memory_s``). ``use_share`` of the budget may be spent on one jump (headroom
+    spends the other half); what is to come after it lasts ``again`` times as long as what was, or ``least_s``.
     """
 
     surprise: float = 3.0
@@ -42,14 +45,15 @@ class Fear:
     fade_startups: float = 6.0
     use_share: float = 0.5
     least_s: float = 300.0
+    memory_s: float = 1200.0
     again: float = 0.7
 
-    def feared_per_s(self, opening_per_s: float, highest_per_s: float, passed_s: float, startup_s: float) -> float:
-        """Return the rate that may come."""
+    def feared_per_s(self, opening_per_s: float, rate_per_s: float, passed_s: float, startup_s: float) -> float:
+        """Return the rate that may come, whatever came so far."""
         sure_s = self.sure_s + self.sure_startups * startup_s
         fade_s = self.fade_s + self.fade_startups * startup_s
         times = 1 + (self.surprise - 1) * min(max(1 - (passed_s - sure_s) / fade_s, 0.0), 1.0)
-        return max(opening_per_s * times, highest_per_s * self.record)
+        return max(opening_per_s * times, rate_per_s * self.record)
 
 
 def reserve(
@@ -76,5 +80,37 @@ def reserve(
     return float(fits[0] if len(fits) else ready[-1])
 
 
+def again(
+    outlook: Outlook,
+    headroom: Headroom,
+    fear: Fear,
+    *,
+    startup_s: float,
+    hold_s: float,
+    bearable: float,
+) -> float:
+    """Return the least rate to be ready for such that the worst that came, coming again, misses ``bearable`` events.
+
+    What a slope told in time is told in time again.
+    """
+    come, known = headroom.replayed(round(startup_s + NOTICED_S), hold_s, fear.memory_s)
+    if not come.size:
+        return 0.0
+    come, known = come * fear.record, known * fear.record
+    width = min(_EPISODE_S, come.size)
+
+    def lost(ready_per_s: float) -> float:
+        each = outlook.missed(np.maximum(known, ready_per_s), come) * come
+        total = np.concatenate(([0.0], np.cumsum(each)))
+        return float((total[width:] - total[:-width]).max())
+
+    highest = float(come.max())
+    ready = [0.0, *(highest * STEP ** -np.arange(2 * _PLACES, -1, -2.0))]
+    enough = bisect_left(ready, True, key=lambda each: lost(each) <= bearable)
+    return float(ready[min(enough, len(ready) - 1)])
+
+
+_EPISODE_S = 120
 _PLACES = 16
-"""How many of the table's steps below what is feared are looked at: a third of it is enough for nobody."""
+"""How many of the table's steps below what is feared are looked at: a third of it is enough for nobody. Below what came
+every second step is looked at, down to a twelfth, and none."""

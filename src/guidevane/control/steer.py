@@ -16,13 +16,14 @@ from guidevane.control.bridging import bridged
 from guidevane.control.plans import Plans
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
-from guidevane.control.reserve import Fear, reserve
+from guidevane.control.reserve import Fear, again, reserve
 from guidevane.control.shedding import ahead_s
 from guidevane.control.table import STEP, Row, place
 from guidevane.control.trial import hourly_usd
 
 if TYPE_CHECKING:
     from guidevane.control.graph import Graph
+    from guidevane.control.outlook import Planned
     from guidevane.control.plant import Observation
 
 __all__ = ["Memory", "Steering", "Tuning"]
@@ -66,7 +67,7 @@ class Steering:
         memory = observed(self.graph, self.epsilon, self.tuning, seen, memory)
         traffic, tuning = memory.traffic, self.tuning
         startup_s = self._startup_s(memory)
-        hold_s = max(tuning.hold_s, tuning.hold_startups * startup_s)
+        hold_s = self._hold_s(startup_s)
         ahead = traffic.ahead_per_s(startup_s + 2)
         rising = ahead if ahead > traffic.rate_per_s else 0.0
         headroom = memory.headroom.after(traffic.rate_per_s, traffic.demand_per_s(), rising)
@@ -106,18 +107,28 @@ class Steering:
 
     def _reserves(self, seen: Observation, memory: Memory) -> tuple[float, ...]:
         """Return, by stage, the rate to be ready for whatever comes: a stage that starts quickly needs less of it."""
-        passed_s = seen.time_s - memory.began_s
         outlook, kinds = self._plans.outlook(memory), memory.choice.kinds if memory.choice else ()
         found: dict[float, float] = {}
         for stage, kind in zip(self.graph.stages, kinds, strict=True):
             startup_s = stage.on(kind).startup_s
             if startup_s not in found:
-                feared = self.fear.feared_per_s(memory.opening_per_s, memory.highest_per_s, passed_s, startup_s)
-                found[startup_s] = reserve(
-                    outlook, feared, self.fear, passed_s=passed_s, startup_s=startup_s,
-                    budget=memory.left(self.epsilon, 0.0), epsilon=self.epsilon,
-                )  # fmt: skip
+                found[startup_s] = self._reserve(outlook, seen, memory, startup_s)
         return tuple(found[stage.on(kind).startup_s] for stage, kind in zip(self.graph.stages, kinds, strict=True))
+
+    def _reserve(self, outlook: Planned, seen: Observation, memory: Memory, startup_s: float) -> float:
+        """Return the rate that stages with this start-up are to be ready for: what nobody has seen, and what came."""
+        passed_s, fear, left = seen.time_s - memory.began_s, self.fear, memory.left(self.epsilon, 0.0)
+        feared = fear.feared_per_s(memory.opening_per_s, memory.traffic.rate_per_s, passed_s, startup_s)
+        unseen = reserve(
+            outlook, feared, fear, passed_s=passed_s, startup_s=startup_s, budget=left, epsilon=self.epsilon
+        )
+        bearable = max(fear.use_share * (left + self.epsilon * fear.again * memory.events), 0.0)
+        hold_s = self._hold_s(startup_s)
+        seen_before = again(outlook, memory.headroom, fear, startup_s=startup_s, hold_s=hold_s, bearable=bearable)
+        return max(unseen, seen_before)
+
+    def _hold_s(self, startup_s: float) -> float:
+        return max(self.tuning.hold_s, self.tuning.hold_startups * startup_s)
 
     def _reserved(self, row: Row, memory: Memory) -> tuple[Setting, ...]:
         """Return a row's settings, of higher rows where a stage shall be ready for more."""

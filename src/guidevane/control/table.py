@@ -158,9 +158,20 @@ class Table:
             sizes = replica_counts(self.graph.stages[number])
             size = sizes.index(best[number].replicas)
             if size and best[number].replicas > low.settings[number].replicas:
-                fewer = (*best[:number], replace(best[number], replicas=sizes[size - 1]), *best[number + 1 :])
-                best = fewer if trial.feasible(fewer) else best
+                best = self._fewer(trial, best, number, sizes[size - 1]) or best
         return Row(STEP**at, CLASSES[kind], best, hourly_usd(self.graph, best))
+
+    def _fewer(
+        self, trial: Trial, settings: tuple[Setting, ...], number: int, replicas: int
+    ) -> tuple[Setting, ...] | None:
+        """Return feasible settings with so many replicas of a stage, with its batch or another; None where none is."""
+        kept = replace(settings[number], replicas=replicas)
+        others = trial.batches(number, kept.hardware, replicas)
+        for each in dict.fromkeys((kept, *sorted(others, key=lambda each: -each.batch))):
+            fewer = (*settings[:number], each, *settings[number + 1 :])
+            if trial.feasible(fewer):
+                return fewer
+        return None
 
     def _row(self, at: int, kind: int) -> Row:
         key = (at, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise, product
 
 import pytest
@@ -14,7 +15,7 @@ from guidevane.control.greedy import greedy
 from guidevane.control.planner import Infeasible, plan, quick_plan
 from guidevane.control.plant import Setting
 from guidevane.control.reading import read_graph
-from guidevane.control.table import STEP, Table
+from guidevane.control.table import STEP, Table, place
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd
 
 ENOUGH = 6
@@ -215,6 +216,16 @@ def test_the_table_never_gets_cheaper_with_the_rate():
 
     assert costs == sorted(costs)
     assert table.miss(table.row(50, 1.0).settings, 50, 1.0) <= 0.01
+
+
+def test_between_two_anchors_of_the_table_no_row_has_more_replicas_than_some_batch_needs():
+    table = Table(chain({"1": 1}, {"1": 34, "2": 42, "4": 73, "8": 133}), 0.25, 0.005, ("cpu", "k80"))
+    for at in range(place(30.0), place(150.0)):
+        row, trial = table.row(STEP**at, 1.0), table._trial(at, 0)
+        first, last = row.settings
+        fewer = [replace(last, replicas=last.replicas - 1, batch=batch) for batch in (1, 2, 4, 8)]
+
+        assert last.replicas == 1 or not any(trial.feasible((first, each)) for each in fewer), STEP**at
 
 
 @given(st.integers(1, 20_000), st.sampled_from([0.001, 0.01, 0.05]))

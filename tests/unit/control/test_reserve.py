@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guidevane.control.headroom import Headroom
 from guidevane.control.outlook import FLUID
 from guidevane.control.plant import Observation
 from guidevane.control.reading import read_graph
-from guidevane.control.reserve import Fear, reserve
+from guidevane.control.reserve import Fear, again, reserve
 from guidevane.control.steer import Steering
 
 SECONDS = st.floats(0.0, 3600.0)
 
 
-def reserved(passed_s: float, *, startup_s: float = 20.0, budget: float | None = None, highest_per_s: float = 50.0):
+def reserved(passed_s: float, *, startup_s: float = 20.0, budget: float | None = None, rate_per_s: float = 50.0):
     fear = Fear()
-    feared = fear.feared_per_s(50.0, highest_per_s, passed_s, startup_s)
+    feared = fear.feared_per_s(50.0, rate_per_s, passed_s, startup_s)
     spare = 0.01 * 50.0 * passed_s if budget is None else budget
     return reserve(FLUID, feared, fear, passed_s=passed_s, startup_s=startup_s, budget=spare, epsilon=0.01)
 
@@ -27,8 +30,8 @@ def test_at_first_almost_all_that_is_feared_is_reserved_and_after_an_hour_no_mor
     assert reserved(3600.0) < 50
 
 
-def test_what_was_on_once_is_reserved_for_when_it_is_off_and_a_little_more():
-    assert reserved(600.0, startup_s=35.0, highest_per_s=200.0) > 200
+def test_a_little_more_than_what_comes_now_is_reserved_for_however_long_nothing_came():
+    assert reserved(600.0, startup_s=35.0, rate_per_s=200.0) > 200
 
 
 def test_a_stage_that_starts_at_once_needs_less():
@@ -49,6 +52,42 @@ def test_a_larger_budget_never_reserves_more(passed_s, budget, more):
 
 def test_what_is_feared_is_that_multiple_of_the_opening_rate_and_no_more():
     assert reserved(0.0, budget=-1e6) == pytest.approx(Fear().surprise * 50.0)
+
+
+def ready_again(demands: list[float], bearable: float = 300.0) -> float:
+    """What is reserved after traffic whose rate was known at once, and whose rises were seen to lead on."""
+    known = Headroom()
+    for before, each in pairwise([demands[0], *demands]):
+        known = known.after(each, each, each + 25 * (each - before) if 0 < each - before < 2 else 0.0)
+    return again(FLUID, known, Fear(), startup_s=20.0, hold_s=24.0, bearable=bearable)
+
+
+CALM = [50.0] * 300
+
+
+def test_a_jump_that_came_once_is_reserved_for_and_a_little_more():
+    assert ready_again(CALM + [200.0] * 60 + CALM) > 150
+    assert ready_again(CALM + [200.0] * 60, bearable=0.0) >= 1.3 * 200
+
+
+def test_what_rose_slowly_is_answered_in_time_when_it_comes_again_and_needs_less_in_reserve():
+    slow = [50.0 + each for each in range(150)]
+
+    assert ready_again(CALM + slow + [200.0] * 60 + CALM) < 0.5 * ready_again(CALM + [200.0] * 210 + CALM)
+
+
+def test_what_came_long_ago_is_forgotten():
+    jump = CALM + [200.0] * 60
+
+    assert ready_again(jump + CALM * 4) < ready_again(jump + CALM)
+
+
+def test_what_the_budget_bears_is_not_reserved_for():
+    jump = CALM + [200.0] * 60 + CALM
+
+    assert ready_again(jump, bearable=1e5) == 0.0
+    assert ready_again(CALM) == 0.0
+    assert again(FLUID, Headroom(), Fear(), startup_s=20.0, hold_s=24.0, bearable=0.0) == 0.0
 
 
 def test_the_first_plan_has_more_in_reserve_where_a_launch_takes_long():
