@@ -27,6 +27,9 @@ FACTORS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45,
 _QUANTILES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0)
 _HOLDS = (1.0, 2.0)
 _KEPT, _LOOKED_AT, _SEEN = 3600, 600, 1800
+_EARNED = 900
+"""Less than the rate now is enough only for who has seen so many seconds (decision 0020): a few minutes of calm teach
+that plans bear more than they are for, and the next step, or a service that is 2 % slower, meets full replicas."""
 _LOOKED_BACK = 1800
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
@@ -128,9 +131,10 @@ class Headroom:
         least, missed = past[held, trusting].judged(outlook, 1.0, levels[-1])
         best = (1.0, levels[-1], held, trusting, missed)
         bearable = share * _SURE
+        factors = FACTORS if len(self.rates) >= _EARNED else tuple(each for each in FACTORS if each >= 1)
         for (held, trusting), each in past.items():
             # More of a multiple costs more: the search ends with one that is too dear, or enough, without any level.
-            for factor in FACTORS:
+            for factor in factors:
                 usd = each.usd(outlook, factor, 0.0)
                 if usd >= least:
                     break

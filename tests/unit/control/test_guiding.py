@@ -119,7 +119,7 @@ def test_given_a_rate_that_triples_then_replicas_follow_and_the_decision_has_for
     assert "events/s" in grew.reason
     assert grew.predicted_miss is not None
     assert grew.predicted_miss <= 0.01
-    assert any(each.what == "stay as it is" and each.miss > 0.01 for each in grew.rejected)
+    assert any(each.what == "stay as it is" and each.miss > 0.01 for decision in grown for each in decision.rejected)
 
 
 def test_given_less_traffic_then_it_shrinks_later_and_never_while_events_are_late() -> None:

@@ -39,6 +39,16 @@ def test_what_bursts_cost_less_than_the_budget_is_borne():
     assert known.ready_for(40) <= 10.5
 
 
+@pytest.mark.parametrize(("seconds", "enough"), [(600, 1.0), (1200, 0.6)])
+def test_less_than_the_rate_now_is_enough_only_for_who_has_seen_a_quarter_of_an_hour(seconds, enough):
+    # Plans of this graph bear more than they are for, and nothing ever changes.
+    outlook = Planned(Table(GRAPH, 0.2, 0.005), 1.0)
+    known = lived([150.0] * seconds, [150.0] * seconds).chosen(0.01, lag_s=20, hold_s=40, outlook=outlook)
+
+    assert known.factor >= enough
+    assert (known.factor < 1) == (seconds > 900)
+
+
 def test_a_rule_that_still_keeps_the_budget_is_not_changed_for_little():
     past = lived([50.0] * 600, [50.0] * 600)
     once = past.chosen(0.02, lag_s=20, hold_s=40)
