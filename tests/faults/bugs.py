@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.faults.engine import FAST, Seam, Through, in_stage, light
@@ -156,6 +157,23 @@ def killing(handle):
     return strict
 
 
+def crowded(handle):
+    """No bug: members that answer a batch once the next one has come, so that one is always under way."""
+    came: list[asyncio.Event] = []
+
+    async def slow(records):
+        if came:
+            came[-1].set()
+        came.append(asyncio.Event())
+        # Behind the last batch comes none.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await came[-1].wait()
+        return await handle(records)
+
+    return slow
+
+
 COUNTER = itertools.count()
 
 
@@ -184,7 +202,7 @@ BUGS = (
     Bug("swallowed exception", frozenset({Oracle.LOST}), stages=in_stage("preprocess", swallowing)),
     Bug("double decision", frozenset({Oracle.REPEAT}), log_with(producer=Twice)),
     Bug("dropped dead letter", frozenset({Oracle.LOST}), log_with(producer=NoLetters)),
-    Bug("commit gap", frozenset({Oracle.COMMIT}), log_with(consumer=CommitGap)),
+    Bug("commit gap", frozenset({Oracle.COMMIT}), log_with(consumer=CommitGap), in_stage("inference", crowded)),
     Bug("commit going back", frozenset({Oracle.COMMIT}), log_with(consumer=CommitBack)),
     Bug("no takeover", frozenset({Oracle.REPEAT}), Amnesia),
     Bug("no takeover, and answers that drift", frozenset({Oracle.REPEAT, Oracle.CONFLICT}), Amnesia,
