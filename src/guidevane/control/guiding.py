@@ -191,7 +191,8 @@ class Guide:
 
     def _planning(self, blueprint: Blueprint | None) -> tuple[Graph, steer.Steering, Table]:
         if blueprint not in self._graphs:
-            if len(self._graphs) > 4:  # noqa: PLR2004 - tables take memory, and old beliefs do not come back
+            if len(self._graphs) > 1:
+                # Tables take memory, and beliefs before the last do not come back.
                 self._graphs.pop(next(iter(self._graphs)))
             site = self.site
             graph = blueprint.graph(site) if blueprint is not None else site.measured

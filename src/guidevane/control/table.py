@@ -27,7 +27,8 @@ CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 _EVENTS = 4000
 _LEAST_EPSILON = 2e-4
 _SMOOTH = 1
-_MOST_PROBES = 64
+_MOST_PROBES, _MOST_TRIALS = 32, 2
+"""Traces kept at once, with what was simulated on them: megabytes each, and a controller lives for months."""
 _MORE = 3
 ANCHOR, _SCRATCH = 4, 16
 """Plans are searched at each fourth place (from scratch at each sixteenth, around that at the others), a third apart in
@@ -87,7 +88,7 @@ class Table:
                     self._probes.pop(next(iter(self._probes)))
                 arrivals = gamma_arrivals(STEP**at, CLASSES[key[1]], _EVENTS, 3)
                 trace = Trace.draw(self.graph, arrivals, 3)
-                self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 22)
+                self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 20)
             ahead = ahead_s(self.graph, settings, STEP**at, self.slo_s)
             self._probed[settings, *key] = self._probes[key].run(settings, drop=self.drop, ahead_s=ahead).miss
         return self._probed[settings, *key]
@@ -95,7 +96,7 @@ class Table:
     def _trial(self, at: int, kind: int) -> Trial:
         key = (at, kind)
         if key not in self._trials:
-            if len(self._trials) > 8:  # noqa: PLR2004 - traces and what was simulated on them take memory
+            if len(self._trials) > _MOST_TRIALS:
                 self._trials.pop(next(iter(self._trials)))
             # A share that small needs a longer trace to be told from nothing.
             epsilon = max(self.epsilon, _LEAST_EPSILON)
@@ -103,7 +104,7 @@ class Table:
             demand = Demand(STEP**at, CLASSES[kind], events=events, seeds=(1, 2))
             self._trials[key] = Trial(
                 self.graph, self.slo_s, epsilon, demand.traces(), rate_per_s=STEP**at, drop=self.drop,
-                remember_bytes=1 << 24,
+                remember_bytes=1 << 22,
             )  # fmt: skip
         return self._trials[key]
 
