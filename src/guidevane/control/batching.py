@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from guidevane.control.analytic import BUSIEST, load
+from guidevane.control.bridging import OF_OBJECTIVE, way_s
 from guidevane.control.table import place
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _DEARER: Final = 0.04
 """A larger batch, which saves the rooms calls, may cost this share of the objective in service time."""
-_OF_OBJECTIVE: Final = 0.9
-"""No batch is taken with which an event is longer on its way than this share of the objective, without any wait."""
 
 
 def one_batch(
@@ -52,7 +51,7 @@ def one_batch(
         larger *= 2
     if larger < before and members.dearer_s(larger, before) <= allowed_s:
         larger = before
-    bearable = [size for size in members.sizes() if members.way_s(size) <= _OF_OBJECTIVE * site.slo_s]
+    bearable = [size for size in members.sizes() if members.way_s(size) <= OF_OBJECTIVE * site.slo_s]
     judged = []
     for size in sorted({*planned, *bearable, larger}):
         tried = members.at(size, rate_per_s)
@@ -87,11 +86,10 @@ class _Members:
 
     def way_s(self, batch: int) -> float:
         """Return how long an event is on the longest way, in full batches of this size."""
-        services_s = [
-            stage.on(each.hardware).profile.latency_s(batch if at in self.places else each.batch)
-            for at, (stage, each) in enumerate(zip(self.graph.stages, self.settings, strict=True))
-        ]
-        return self.graph.path_s(services_s)
+        tried = list(self.settings)
+        for at in self.places:
+            tried[at] = replace(tried[at], batch=batch)
+        return way_s(self.graph, tried)
 
     def at(self, batch: int, rate_per_s: float) -> tuple[Setting, ...]:
         """Return the configuration with this batch, and with as many more replicas as it needs to bear the rate."""

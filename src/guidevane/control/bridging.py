@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from guidevane.control.graph import Graph
     from guidevane.control.plant import Observation, Setting
 
-_OF_OBJECTIVE = 0.9
+OF_OBJECTIVE = 0.9
+"""No batch is taken with which an event is longer on its way than this share of the objective, without any wait."""
 _BUSIEST = 0.95
 
 
@@ -48,7 +49,7 @@ def stretched(
         fits = [
             each
             for each in larger
-            if _way_s(graph, [*found[:at], replace(setting, batch=each), *found[at + 1 :]]) <= slo_s * _OF_OBJECTIVE
+            if way_s(graph, [*found[:at], replace(setting, batch=each), *found[at + 1 :]]) <= slo_s * OF_OBJECTIVE
         ]
         bears = [each for each in fits if ready[at] * profile.throughput(each) >= needs]
         best = bears[0] if bears else max((setting.batch, *fits), key=profile.throughput)
@@ -56,7 +57,8 @@ def stretched(
     return tuple(found)
 
 
-def _way_s(graph: Graph, settings: Sequence[Setting]) -> float:
+def way_s(graph: Graph, settings: Sequence[Setting]) -> float:
+    """Return how long an event is on the longest way, in full batches."""
     return graph.path_s(
         [
             stage.on(each.hardware).profile.latency_s(each.batch)
