@@ -130,6 +130,9 @@ async def _parts(run: Running, stage: Stage, wanted: Wanted, *, first: bool) -> 
         yield "fixed", await stage.hold(run, wanted.fixed_per_s, wanted.seconds, labels=contender.ours)
     if not {"drain", "half", "sustained"} & set(wanted.parts):
         return
+    # A process that serves for weeks has seen full batches; what they find out the first time (which shapes give the
+    # same bytes, a plan for this rate) is told apart.
+    yield "first_drain", await stage.burst(run, contender.burst)
     drained = await stage.burst(run, contender.burst)
     yield "drain", drained
     if first and contender.decides and "half" in wanted.parts:

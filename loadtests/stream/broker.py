@@ -65,7 +65,11 @@ class Broker:
                     gone.result(_FOR_ALL)
 
     def ends(self, topic: str) -> list[int]:
-        """Return where each partition ends; a topic that was just made has no leaders for a moment."""
+        """Return where each partition ends; a topic that was just made has no leaders for a moment.
+
+        Raises:
+            Failed: no answer in time.
+        """
         by_s = time.monotonic() + _FOR_ALL
         while True:
             try:
@@ -73,10 +77,12 @@ class Broker:
                     self._reader.get_watermark_offsets(TopicPartition(topic, number), timeout=_FOR_ALL)[1]
                     for number in range(PARTITIONS)
                 ]
-            except KafkaException:
+            except KafkaException as unknown:
                 if time.monotonic() > by_s:
-                    raise
+                    raise Failed(f"{topic}: the broker does not say where it ends: {unknown}") from unknown
                 time.sleep(0.1)
+                # One that had this name and was removed may be remembered as gone.
+                self._reader.list_topics(topic, timeout=_FOR_ALL)
 
     def read(self, topic: str, start: list[int], stop: list[int]) -> Iterator[Answer]:
         """Yield what lies in ``[start, stop)`` of each partition."""
