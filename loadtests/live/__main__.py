@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CONTENDERS = ("static_peak", "guidevane", "ray")
 WORKLOADS = ("step", "spike", "azure_code")
 _OUT = Path("loadtests/results/live")
+_SAID = ("events", "miss", "outcomes", "latency_ms", "idle_ms", "cores_busy", "replica_seconds", "acts", "forecast")
 
 
 def main() -> None:
@@ -61,7 +62,17 @@ def main() -> None:
         path = trial_path(told.out, workload, contender, told.seconds)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
-        keys = ("events", "miss", "outcomes", "latency_ms", "idle_ms", "replica_seconds", "acts", "forecast")
+        keys = (
+            "events",
+            "miss",
+            "outcomes",
+            "latency_ms",
+            "idle_ms",
+            "cores_busy",
+            "replica_seconds",
+            "acts",
+            "forecast",
+        )
         _say(json.dumps({key: found[key] for key in keys}))
     sys.stdout.write(write(told.out, WORKLOADS, CONTENDERS, told.seconds))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
+import psutil
 
 from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
@@ -23,6 +24,7 @@ from guidevane.errors import Retryable
 from guidevane.events import Control
 from guidevane.ledger import Ledger, percentiles
 from guidevane.local.settling import settled
+from guidevane.local.tether import tethered
 from guidevane.log import Message
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.services.controller.act import ServeScaler
@@ -93,7 +95,7 @@ class Trial:
         child = self.platform.another("controller", "bench-controller", **settings)
         with child.log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *child.argv, env={**os.environ, **child.env}, stdout=log, stderr=log
+                *tethered(list(child.argv)), env={**os.environ, **child.env}, stdout=log, stderr=log
             )
             try:
                 async with asyncio.timeout(_STANDS_WITHIN_S), httpx.AsyncClient(trust_env=False) as client:
@@ -119,6 +121,7 @@ class Trial:
         )  # fmt: skip
         stop = asyncio.Event()
         samples: list[tuple[float, dict[str, int]]] = []
+        before = psutil.cpu_times()
         async with asyncio.TaskGroup() as together:
             watching = together.create_task(watch.run(stop))
             await watch.reading.wait()
@@ -131,6 +134,7 @@ class Trial:
                 await asyncio.sleep(0.2)
             stop.set()
             await watching
+        busy = _busy(before, psutil.cpu_times())
         await producer.close()
         missed, events = ledger.missed(SLO_MS)
         span_s = float(times[-1])
@@ -138,7 +142,7 @@ class Trial:
         return {
             "events": events, "missed": missed, "miss": round(missed / events, 6), "lost": ledger.lost,
             "outcomes": ledger.outcomes(), "latency_ms": percentiles(ledger.latencies_ms()),
-            "replica_seconds": round(span_s * sum(counted) / max(len(counted), 1), 1),
+            "cores_busy": round(busy, 3), "replica_seconds": round(span_s * sum(counted) / max(len(counted), 1), 1),
             "levels": [row["reason"] for row in watch.actions if row["reason"].startswith("level ")],
             "acts": {name: n for name, n in watch.action_counts.items() if name in {"set", "scale", "staff", "failed"}},
             "timeline": [{"at_s": round(at, 1), "replicas": dict(each)} for at, each in samples if at <= span_s],
@@ -188,3 +192,10 @@ async def _ready(client: httpx.AsyncClient, url: str) -> bool:
         return (await client.get(url)).is_success
     except httpx.HTTPError:
         return False
+
+
+def _busy(before: Any, after: Any) -> float:
+    """Return the share (0-1) of the cores' time that was used between two of ``psutil.cpu_times()``."""
+    spent = {name: getattr(after, name) - getattr(before, name) for name in after._fields}
+    # Linux counts guests under ``user``, too; nobody runs one here.
+    return float(1 - (spent["idle"] + spent.get("iowait", 0.0)) / max(sum(spent.values()), 1e-9))

@@ -81,6 +81,7 @@ def test_given_a_rate_that_doubles_when_the_room_is_forecast_then_its_own_policy
 def test_given_trials_that_were_played_then_they_are_told_beside_their_forecasts(tmp_path) -> None:
     run = {
         "events": 1000, "miss": 0.002, "outcomes": {"full": 990, "degraded": 10}, "seed": 1, "replica_seconds": 150.0,
+        "cores_busy": 0.4,
         "latency_ms": {"p50": 700.0, "p99": 1500.0}, "idle_ms": {"p50": 340.0, "p99": 420.0}, "acts": {},
         "forecast": {"miss": 0.001, "p50_ms": 690.0, "p99_ms": 1350.0, "replica_seconds": 149.0},
         "about": {"commit": "abc"}, "timeline": [], "latency_timeline_ms": [],
@@ -94,6 +95,6 @@ def test_given_trials_that_were_played_then_they_are_told_beside_their_forecasts
                if "guidevane" in line)  # fmt: skip
     assert [each.strip() for each in row.split("|")][1:-1] == [
         "step", "guidevane", "0.20%", "1.00%", "700", "1500", "1350", "-10%", "150", "149 (0.10% missed)", "75%",
-        "340 / 420", "abc",
+        "340 / 420", "40%", "abc",
     ]  # fmt: skip
     assert (tmp_path / "step-60s.png").exists()
