@@ -46,8 +46,8 @@ def table(runs: dict[str, dict[str, dict[str, Any]]], seconds: float) -> str:
     lines = [
         f"Live trials of {seconds:g} s: emulated members ({members} ms) on real Kafka and Ray Serve, objective",
         f"{SLO_MS:g} ms, one platform for each. `missed`: late, shed, dead or lost, of all events. `not full`: all but",
-        "what every member answered. Times in ms; `forecast`: the simulator, on the same arrivals. `busy`: of the cores'",
-        "time; emulated members need none, so a trial whose cores were busy tells of the machine.",
+        "what every member answered. Times in ms; `forecast`: the simulator, on the same arrivals. `busy`: of the",
+        "cores' time; emulated members need none, so a trial whose cores were busy tells of the machine.",
         "",
         f"| {_HEAD} |",
         "|" + "---|" * (_HEAD.count("|") + 1),
