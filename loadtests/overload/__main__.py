@@ -29,6 +29,7 @@ from guidevane.codec import Codec
 from guidevane.local.ray import LocalRay
 from guidevane.log import Message
 from guidevane.log.memory import MemoryLog
+from guidevane.runtime.garbage import freeze
 from guidevane.runtime.worker import Limits, Worker
 from guidevane.services.inference.service import Inference
 from guidevane.services.inference.warming import warm_up
@@ -119,6 +120,7 @@ async def _play(name: str, members: Members, rate_per_s: float, seconds: float) 
     (inference,) = (stage.handle for stage in stages if isinstance(stage.handle, Inference))
     # As the room does before its first event.
     await warm_up(played, members, inference.expecting, clock)
+    freeze()
     worker = Worker(
         stages,
         log=log, dlq=topics.dlq, group="bench", instance="bench", clock=clock, metrics=metrics, health=Health(clock),

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guidevane.registry import Growing, Tiled
+from guidevane.testing import ManualClock
 
 TILE = 8
 
@@ -28,6 +29,18 @@ class Summing:
             odd = np.array([self.where(place) for place in range(len(matrix))])
             scores[odd] = np.nextafter(scores[odd], np.inf)
         return scores
+
+
+class Slow(Summing):
+    """Takes a tenth of a second a call."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
+
+    def predict(self, matrix):
+        self.clock.advance(0.1)
+        return super().predict(matrix)
 
 
 def rows(count, seed=0):
@@ -72,6 +85,30 @@ def test_given_sizes_that_are_not_sure_yet_then_one_call_in_four_is_made_twice()
     for seed in range(8):
         growing.predict(rows(3, seed))
     assert model.shapes == ([TILE] * 4 + [TILE // 2]) * 2
+
+
+def test_given_a_member_that_is_never_idle_then_trials_take_a_hundredth_of_its_time():
+    clock = ManualClock()
+    model = Slow(clock)
+    growing = Growing(model, TILE, clock=clock)
+    for seed in range(1000):
+        growing.predict(rows(3, seed))
+    trials = model.shapes.count(TILE // 2)
+    # What was kept pays for the first three, and a hundredth of a hundred seconds for ten more.
+    assert trials in range(12, 15)
+
+
+def test_given_a_member_that_was_busy_when_it_has_idled_then_it_tries_again():
+    clock = ManualClock()
+    model = Slow(clock)
+    growing = Growing(model, TILE, clock=clock)
+    for seed in range(100):
+        growing.predict(rows(3, seed))
+    tried = model.shapes.count(TILE // 2)
+    for seed in range(8):
+        clock.advance(1.0)
+        growing.predict(rows(3, seed))
+    assert model.shapes.count(TILE // 2) == tried + 2
 
 
 def test_given_rows_that_are_all_alike_then_nothing_is_learned_from_them():

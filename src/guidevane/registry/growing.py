@@ -12,35 +12,90 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidevane.clock import SystemClock
 from guidevane.errors import Misconfigured
 from guidevane.registry.tiled import Tiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from guidevane.clock import Clock
     from guidevane.registry.predictor import Predictor
 
 SURE = 4096
 """So many scores must have been the same, to the byte, before a size is used. Kernels differ by shape, not by luck:
 where two did, one row in ten had other bytes."""
 EVERY = 4
-"""One call in so many is also tried with the other size: nobody shall wait for an answer twice as long meanwhile."""
+"""One call in so many, at most, is also tried with the other size: nobody shall wait for an answer twice as long
+meanwhile."""
+_KEPT_S = 0.25
+_OF_BUSY = 0.01
+
+
+class Spare:
+    """The seconds that trials may take: those in which nothing is computed, and a hundredth of the others.
+
+    A pause counts where it is longer than the call before it: shorter ones are a call's way to a member that others
+    wait for. A quarter of a second is kept at most. So trials take next to nothing of a member that has too much to
+    do; and one that always has too much to do learns all the same, slowly.
+
+    >>> from guidevane.testing import ManualClock
+    >>> clock = ManualClock()
+    >>> spare = Spare(clock)
+    >>> spare.left_s = 0.0
+    >>> spare.begins(), clock.advance(0.1), spare.ends(), round(spare.left_s, 3)
+    (None, None, None, 0.001)
+    >>> clock.advance(0.2), spare.begins(), round(spare.left_s, 3)
+    (None, None, 0.201)
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s = clock.monotonic_s()
+        self._took_s = 0.0
+        self.left_s = _KEPT_S
+
+    def begins(self) -> None:
+        """Note that a call begins."""
+        paused_s = self._passed_s()
+        if paused_s > self._took_s:
+            self.left_s = min(self.left_s + paused_s, _KEPT_S)
+
+    def ends(self) -> None:
+        """Note that it is over."""
+        self._took_s = self._passed_s()
+        self.left_s = min(self.left_s + _OF_BUSY * self._took_s, _KEPT_S)
+
+    def _passed_s(self) -> float:
+        since_s, self._since_s = self._since_s, self._clock.monotonic_s()
+        return self._since_s - since_s
 
 
 class Growing:
     """A tiled predictor that also calls its model with half a tile, and with 2, 4 and 8 of them at once.
 
     Each size is first tried beside the tiles, on rows that came, turned so that all of its places are seen; meanwhile
-    the tiles answer. One other byte, and the size is never used again. So an answer is always what tiles give.
+    the tiles answer. One other byte, and the size is never used again. So an answer is always what tiles give. A
+    member that has much to do spends little on trials (:class:`Spare`).
     """
 
-    def __init__(self, predictor: Predictor, tile: int = 64, *, sure: int = SURE, every: int = EVERY) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        tile: int = 64,
+        *,
+        sure: int = SURE,
+        every: int = EVERY,
+        clock: Clock | None = None,
+    ) -> None:
         self.tile = tile
         self._predictor = predictor
         self._tiled = Tiled(predictor, tile)
         self._sure = sure
         self._every = every
         self._calls = 0
+        self._clock = clock or SystemClock()
+        self._spare = Spare(self._clock)
         halves = [] if tile % 2 else [tile // 2]
         # How many scores of each size were the same so far; one that was not is no longer here.
         self._alike = dict.fromkeys([*halves, *(tile * n for n in (2, 4, 8))], 0)
@@ -55,11 +110,18 @@ class Growing:
 
         Raises ``Misconfigured`` where the model gives other than one score a row.
         """
+        self._spare.begins()
+        try:
+            return self._scores(matrix)
+        finally:
+            self._spare.ends()
+
+    def _scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         size = self._size(len(matrix))
         if size is None:
             return self._tiled.predict(matrix)
         scores = self._called(matrix[:size], size)
-        return scores if len(matrix) <= size else np.concatenate([scores, self.predict(matrix[size:])])
+        return scores if len(matrix) <= size else np.concatenate([scores, self._scores(matrix[size:])])
 
     def _size(self, rows: int) -> int | None:
         """Return the size to call the model with next, of those not ruled out; ``None`` where the tile is best."""
@@ -74,8 +136,10 @@ class Growing:
         if self._alike[size] < self._sure:
             scores = self._tiled.predict(matrix)
             self._calls += 1
-            if self._calls % self._every == 0:
+            if self._calls >= self._every and self._spare.left_s > 0.0:
+                self._calls, began_s = 0, self._clock.monotonic_s()
                 self._try(size, matrix, scores)
+                self._spare.left_s -= self._clock.monotonic_s() - began_s
             return scores
         part = matrix
         if len(matrix) < size:

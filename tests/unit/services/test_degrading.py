@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,18 @@ def test_given_some_without_time_then_those_that_waited_are_shed_and_those_that_
 
     assert (sorted(shed.shed), list(shed.batch)) == ([0, 1], [2])
     assert (list(spared.shed), list(spared.batch)) == ([], [0])
+
+
+def test_given_members_of_other_tiles_then_a_batch_ends_with_a_whole_one_of_the_slowest() -> None:
+    slow, quick = (replace(each, tile=tile) for each, tile in zip(PIPELINE.ensemble.members, (4, 64), strict=True))
+    pipeline = replace(PIPELINE, ensemble=replace(PIPELINE.ensemble, members=(slow, quick)))
+    expecting = Expecting(pipeline.ensemble)
+    for name, busy_s in ((slow.name, 0.05), (quick.name, 0.001)):
+        expecting.computed(name, 7, busy_s)
+
+    picked = Triage(pipeline, expecting, Knobs(level=1))(waiting(*[0.5] * 7), 0, 1.0, under_way=0)
+
+    assert list(picked.batch) == [0, 1, 2, 3]
 
 
 class Answers:

@@ -168,8 +168,11 @@ class Triage:
         return [], Choice("full")
 
     def _whole_tiles(self, batch: list[int], choice: Choice) -> list[int]:
-        """Leave out what would only begin another tile: it costs a whole one, and can be in the next batch."""
-        tile = max(self._tiles[name] for name in choice.members)
+        """Leave out what would only begin another tile: it costs a whole one, and can be in the next batch.
+
+        The slowest member's tile: what is left over of the others' costs nobody time.
+        """
+        tile = self._tiles[max(choice.members, key=lambda name: self.expecting.timed(name, len(batch)).busy_s)]
         return batch[: len(batch) - len(batch) % tile] if len(batch) > tile else batch
 
     def _widest(
