@@ -30,7 +30,6 @@ _KEPT, _LOOKED_AT, _SEEN = 3600, 600, 1800
 _EARNED = 900
 """Less than the rate now is enough only for who has seen so many seconds (decision 0020): a few minutes of calm teach
 that plans bear more than they are for, and the next step, or a service that is 2 % slower, meets full replicas."""
-_LOOKED_BACK = 1800
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
 """(come over known, seconds): what five minutes of anybody's traffic are taken to be, beside the pipeline's own."""
@@ -88,17 +87,17 @@ class Headroom:
         slopes = self.slopes[-span:] if self.trusting else ()
         return max((max(self.rates[-longer:]) * self.factor, self.level_per_s, *slopes))
 
-    def replayed(self, lag_s: int, hold_s: float, memory_s: float) -> tuple[Rates, Rates]:
-        """Return what came in the last half hour, and what was ready for it by what was known ``lag_s`` before.
+    def replayed(self, lag_s: int, hold_s: float, memory_s: float, seconds: int) -> tuple[Rates, Rates]:
+        """Return what came in the last seconds, and what was ready for it by what was known ``lag_s`` before.
 
         Float64[n] each, one a second; both are taken for less the longer ago they were, by ``memory_s``.
         """
-        demands = np.asarray(self.demands[-_LOOKED_BACK:])
-        rates = np.asarray(self.rates[-_LOOKED_BACK:])
+        demands = np.asarray(self.demands[-seconds:])
+        rates = np.asarray(self.rates[-seconds:])
         lag, hold = max(lag_s, 1), max(round(hold_s), max(lag_s, 1) + 1)
         if len(rates) <= lag:
             return rates[:0], rates[:0]
-        slopes = np.asarray(self.slopes[-_LOOKED_BACK:]) * float(self.trusting)
+        slopes = np.asarray(self.slopes[-seconds:]) * float(self.trusting)
         known = np.maximum(rates, slopes)
         padded = np.concatenate((np.full(hold, known[0]), known))
         known = np.lib.stride_tricks.sliding_window_view(padded, hold - lag + 1)[: len(rates)].max(axis=1)

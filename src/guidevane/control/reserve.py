@@ -8,16 +8,22 @@ high each time, and as suddenly: two minutes of the past are replayed, those tha
 answered while it rises, and needs little in reserve. The least is kept ready with which either would cost no more
 misses than the budget then has: of what came so far, and of as much again (what has lasted for t lasts about t longer:
 Gott, Nature 363, 1993). Over hours the budget bears any jump, and nothing is reserved.
+
+Traffic that goes quiet and comes again (``lulls``) may come much higher than it did: how much, its bursts so far tell,
+the fewer the less. It brings as many events as its mean says, not as its height; and what came after each
+lull is not forgotten, and may not spend the whole budget each time.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidevane.control.lulls import Lulls
 from guidevane.control.table import STEP
 
 if TYPE_CHECKING:
@@ -26,6 +32,9 @@ if TYPE_CHECKING:
 
 NOTICED_S = 3.0
 """From a jump to the order that answers it."""
+_NEVER_QUIET = Lulls()
+_BURST = 0.25
+"""Less than this share of the highest burst is none: something stirs in a lull."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,9 @@ class Fear:
     ``surprise``: multiple of the opening rate; sure for a while, then fading. ``record``: of what came, or comes now;
     less the longer ago it came (by ``memory_s``). ``use_share`` of the budget may be spent on one jump (headroom
     spends the other half); what is to come after it lasts ``again`` times as long as what was, or ``least_s``.
+
+    After a lull: heights of bursts fall like Pareto's with exponent ``tail`` until they are seen to fall more quickly,
+    and ``borne`` is the chance with which the next burst may be higher than what is feared.
     """
 
     surprise: float = 3.0
@@ -47,9 +59,29 @@ class Fear:
     least_s: float = 300.0
     memory_s: float = 1200.0
     again: float = 0.7
+    tail: float = 1.5
+    borne: float = 0.05
 
-    def feared_per_s(self, opening_per_s: float, rate_per_s: float, passed_s: float, startup_s: float) -> float:
+    def feared_per_s(
+        self, opening_per_s: float, rate_per_s: float, passed_s: float, startup_s: float, lulls: Lulls = _NEVER_QUIET
+    ) -> float:
         """Return the rate that may come, whatever came so far."""
+        return max(self._surprise_per_s(opening_per_s, rate_per_s, passed_s, startup_s), self._after_per_s(lulls))
+
+    def _after_per_s(self, lulls: Lulls) -> float:
+        """Return how high traffic may come again; the longer it now has been quiet, or has been back, the less."""
+        if not lulls.count:
+            return 0.0
+        highest = max(lulls.heights)
+        heights = [each for each in lulls.heights if each >= _BURST * highest]
+        # Hill's estimate of how the heights' tail falls, with one burst of anybody's. After n lulls the next burst is
+        # the highest with 1 / (n + 1), and x times as high as they with x^-falls of it.
+        spread = sum(math.log(each / min(heights)) for each in heights)
+        falls = max(len(heights) / (1 / self.tail + spread), self.tail)
+        times = max(float((1 / (self.borne * (lulls.count + 1))) ** (1 / falls)), 1.0)
+        return highest * (1 + (times - 1) * math.exp(-lulls.since_s / self.memory_s))
+
+    def _surprise_per_s(self, opening_per_s: float, rate_per_s: float, passed_s: float, startup_s: float) -> float:
         sure_s = self.sure_s + self.sure_startups * startup_s
         fade_s = self.fade_s + self.fade_startups * startup_s
         times = 1 + (self.surprise - 1) * min(max(1 - (passed_s - sure_s) / fade_s, 0.0), 1.0)
@@ -65,13 +97,16 @@ def reserve(
     startup_s: float,
     budget: float,
     epsilon: float,
+    lulls: Lulls = _NEVER_QUIET,
 ) -> float:
     """Return the least rate to be ready for such that a jump to what is feared misses no more than the budget has.
 
     ``budget``: the events that may miss by what came so far.
     """
     lasting_s = max(fear.again * passed_s, fear.least_s)
-    bearable = max(fear.use_share * (budget + epsilon * feared_per_s * lasting_s), 0.0)
+    # Who is on and off brings a high rate for as small a share of the time as so far.
+    coming = feared_per_s * lasting_s * (lulls.duty if lulls.count else 1.0)
+    bearable = max(fear.use_share * (budget + epsilon * coming), 0.0)
     lag_s = startup_s + NOTICED_S
     ready = feared_per_s * STEP ** -np.arange(_PLACES, -1, -1.0)
     lost = outlook.missed(ready, np.full(len(ready), feared_per_s)) * feared_per_s * lag_s
@@ -88,12 +123,17 @@ def again(
     startup_s: float,
     hold_s: float,
     bearable: float,
+    lulls: Lulls = _NEVER_QUIET,
 ) -> float:
     """Return the least rate to be ready for such that the worst that came, coming again, misses ``bearable`` events.
 
     What a slope told in time is told in time again.
     """
-    come, known = headroom.replayed(round(startup_s + NOTICED_S), hold_s, fear.memory_s)
+    # What came after each lull comes after the next ones, too: it is not forgotten, and each has its share.
+    memory_s = fear.memory_s * max(lulls.count, 1)
+    bearable /= max(fear.again * lulls.count, 1.0)
+    looked_back = _LONG_BACK if lulls.count > 1 else _LOOKED_BACK
+    come, known = headroom.replayed(round(startup_s + NOTICED_S), hold_s, memory_s, looked_back)
     if not come.size:
         return 0.0
     come, known = come * fear.record, known * fear.record
@@ -111,6 +151,7 @@ def again(
 
 
 _EPISODE_S = 120
+_LOOKED_BACK, _LONG_BACK = 1800, 3600
 _PLACES = 16
 """How many of the table's steps below what is feared are looked at: a third of it is enough for nobody. Below what came
 every second step is looked at, down to a twelfth, and none."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.control.belief import Memory, Tuning, observed
 from guidevane.control.bridging import bridged
+from guidevane.control.lulls import Lulls
 from guidevane.control.plans import Plans
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
@@ -118,13 +119,23 @@ class Steering:
     def _reserve(self, outlook: Planned, seen: Observation, memory: Memory, startup_s: float) -> float:
         """Return the rate that stages with this start-up are to be ready for: what nobody has seen, and what came."""
         passed_s, fear, left = seen.time_s - memory.began_s, self.fear, memory.left(self.epsilon, 0.0)
-        feared = fear.feared_per_s(memory.opening_per_s, memory.traffic.rate_per_s, passed_s, startup_s)
+        hold_s = self._hold_s(startup_s)
+        lulls = Lulls.of(memory.headroom.demands, least_s=hold_s)
+        feared = fear.feared_per_s(memory.opening_per_s, memory.traffic.rate_per_s, passed_s, startup_s, lulls)
         unseen = reserve(
-            outlook, feared, fear, passed_s=passed_s, startup_s=startup_s, budget=left, epsilon=self.epsilon
+            outlook,
+            feared,
+            fear,
+            passed_s=passed_s,
+            startup_s=startup_s,
+            budget=left,
+            epsilon=self.epsilon,
+            lulls=lulls,
         )
         bearable = max(fear.use_share * (left + self.epsilon * fear.again * memory.events), 0.0)
-        hold_s = self._hold_s(startup_s)
-        seen_before = again(outlook, memory.headroom, fear, startup_s=startup_s, hold_s=hold_s, bearable=bearable)
+        seen_before = again(
+            outlook, memory.headroom, fear, startup_s=startup_s, hold_s=hold_s, bearable=bearable, lulls=lulls
+        )
         return max(unseen, seen_before)
 
     def _hold_s(self, startup_s: float) -> float:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guidevane.control.headroom import Headroom
+from guidevane.control.lulls import Lulls
 from guidevane.control.outlook import FLUID
 from guidevane.control.plant import Observation
 from guidevane.control.reading import read_graph
@@ -103,3 +104,47 @@ def test_the_first_plan_has_more_in_reserve_where_a_launch_takes_long():
     )
 
     assert action.settings["slow"].replicas > action.settings["quick"].replicas
+
+
+def on_and_off(*heights: float, on: int = 20, off: int = 100) -> list[float]:
+    return [rate for height in heights for rate in [height] * on + [0.0] * off]
+
+
+def feared(rates: list[float]) -> float:
+    lulls = Lulls.of(rates, least_s=24)
+    return Fear().feared_per_s(20.0, rates[-1], 3600.0, 20.0, lulls)
+
+
+@given(st.lists(st.floats(10.0, 1000.0), min_size=1, max_size=20), st.integers(25, 200), st.integers(1, 20))
+def test_given_traffic_that_is_on_and_off_then_each_lull_and_each_height_is_seen(heights, off, on):
+    lulls = Lulls.of(on_and_off(*heights, on=on, off=off), least_s=24)
+    # What is below a tenth of the highest so far is no burst, but part of a lull.
+    expected = [each for at, each in enumerate(heights) if each >= 0.1 * max(heights[: at + 1])]
+    assert (lulls.count, list(lulls.heights)) == (len(expected), expected)
+
+
+def test_given_lulls_then_far_more_is_feared_than_came_and_less_the_more_bursts_were_alike():
+    alike = [feared(on_and_off(*[100.0] * bursts)) for bursts in (1, 2, 4, 8)]
+    assert alike[0] > 400
+    assert alike == sorted(alike, reverse=True)
+    assert alike[-1] < 130
+    assert feared(on_and_off(100.0, 30.0, 60.0, 90.0)) > 1.5 * alike[2]
+
+
+def test_given_a_lull_that_lasts_or_is_long_over_then_what_it_taught_is_forgotten():
+    assert feared(on_and_off(100.0, off=3000)) < 150
+    assert feared([*on_and_off(100.0), *[100.0] * 3000]) < 150
+
+
+def test_given_no_lull_then_nothing_more_is_feared():
+    steady = [50.0, 150.0] * 300
+    assert feared(steady) == Fear().feared_per_s(20.0, 150.0, 3600.0, 20.0)
+
+
+def test_given_lulls_then_the_budget_is_that_of_the_few_events_that_come():
+    lulls = Lulls.of(on_and_off(100.0), least_s=24)
+
+    def ready(lulls: Lulls) -> float:
+        return reserve(FLUID, 400.0, Fear(), passed_s=1200.0, startup_s=20.0, budget=0.0, epsilon=0.01, lulls=lulls)
+
+    assert ready(lulls) > ready(Lulls())
