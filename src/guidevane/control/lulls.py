@@ -27,6 +27,8 @@ class Lulls:
 
     >>> Lulls.of([50.0] * 30 + [0.0] * 60, least_s=20)
     Lulls(count=1, heights=(50.0,), duty=0.33333333333333337, since_s=60)
+    >>> Lulls.of(([50.0] * 30 + [0.0] * 60) * 2, least_s=20).recur
+    True
     >>> Lulls.of([50.0, 40.0] * 30, least_s=20).count
     0
     """
@@ -35,6 +37,11 @@ class Lulls:
     heights: tuple[float, ...] = ()
     duty: float = 1.0
     since_s: int = 0
+
+    @property
+    def recur(self) -> bool:
+        """Tell whether the traffic is on and off: it went quiet more than once."""
+        return self.count > 1
 
     @classmethod
     def of(cls, per_s: Sequence[float], *, least_s: float) -> Lulls:

@@ -9,7 +9,7 @@ answered while it rises, and needs little in reserve. The least is kept ready wi
 misses than the budget then has: of what came so far, and of as much again (what has lasted for t lasts about t longer:
 Gott, Nature 363, 1993). Over hours the budget bears any jump, and nothing is reserved.
 
-Traffic that goes quiet and comes again (``lulls``) may come much higher than it did: how much, its bursts so far tell,
+Traffic that goes quiet again and again (``lulls``) may come much higher than it did: how much, its bursts so far tell,
 the fewer the less. It brings as many events as its mean says, not as its height; and what came after each
 lull is not forgotten, and may not spend the whole budget each time.
 """
@@ -45,7 +45,7 @@ class Fear:
     less the longer ago it came (by ``memory_s``). ``use_share`` of the budget may be spent on one jump (headroom
     spends the other half); what is to come after it lasts ``again`` times as long as what was, or ``least_s``.
 
-    After a lull: heights of bursts fall like Pareto's with exponent ``tail`` until they are seen to fall more quickly,
+    Where lulls recur: heights of bursts fall like Pareto's with exponent ``tail`` until they are seen to fall more quickly,
     and ``borne`` is the chance with which the next burst may be higher than what is feared.
     """
 
@@ -70,7 +70,7 @@ class Fear:
 
     def _after_per_s(self, lulls: Lulls) -> float:
         """Return how high traffic may come again; the longer it now has been quiet, or has been back, the less."""
-        if not lulls.count:
+        if not lulls.recur:
             return 0.0
         highest = max(lulls.heights)
         heights = [each for each in lulls.heights if each >= _BURST * highest]
@@ -105,7 +105,7 @@ def reserve(
     """
     lasting_s = max(fear.again * passed_s, fear.least_s)
     # Who is on and off brings a high rate for as small a share of the time as so far.
-    coming = feared_per_s * lasting_s * (lulls.duty if lulls.count else 1.0)
+    coming = feared_per_s * lasting_s * (lulls.duty if lulls.recur else 1.0)
     bearable = max(fear.use_share * (budget + epsilon * coming), 0.0)
     lag_s = startup_s + NOTICED_S
     ready = feared_per_s * STEP ** -np.arange(_PLACES, -1, -1.0)
@@ -130,9 +130,9 @@ def again(
     What a slope told in time is told in time again.
     """
     # What came after each lull comes after the next ones, too: it is not forgotten, and each has its share.
-    memory_s = fear.memory_s * max(lulls.count, 1)
-    bearable /= max(fear.again * lulls.count, 1.0)
-    looked_back = _LONG_BACK if lulls.count > 1 else _LOOKED_BACK
+    times = lulls.count if lulls.recur else 1
+    bearable /= max(fear.again * times, 1.0)
+    memory_s, looked_back = fear.memory_s * times, _LONG_BACK if lulls.recur else _LOOKED_BACK
     come, known = headroom.replayed(round(startup_s + NOTICED_S), hold_s, memory_s, looked_back)
     if not come.size:
         return 0.0
