@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 QUIET: Final = 0.1
 """Less than this share of the highest rate so far is quiet."""
+_SELDOM: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Lulls:
 
     @property
     def recur(self) -> bool:
-        """Tell whether the traffic is on and off: it went quiet more than once."""
-        return self.count > 1
+        """Tell whether the traffic is on and off: it went quiet more than once, or is quiet most of the time."""
+        return self.count > (self.duty >= _SELDOM)
 
     @classmethod
     def of(cls, per_s: Sequence[float], *, least_s: float) -> Lulls:

@@ -45,8 +45,8 @@ class Fear:
     less the longer ago it came (by ``memory_s``). ``use_share`` of the budget may be spent on one jump (headroom
     spends the other half); what is to come after it lasts ``again`` times as long as what was, or ``least_s``.
 
-    Where lulls recur: heights of bursts fall like Pareto's with exponent ``tail`` until they are seen to fall more quickly,
-    and ``borne`` is the chance with which the next burst may be higher than what is feared.
+    Where lulls recur: heights of bursts fall like Pareto's with exponent ``tail`` until they are seen to fall more
+    quickly, and ``borne`` is the chance with which the next burst may be higher than what is feared.
     """
 
     surprise: float = 3.0
