@@ -30,14 +30,15 @@ EVERY = 4
 meanwhile."""
 _KEPT_S = 0.25
 _OF_BUSY = 0.01
+_OF_CALL = 0.25
 
 
 class Spare:
     """The seconds that trials may take: those in which nothing is computed, and a hundredth of the others.
 
-    A pause counts where it is longer than the call before it: shorter ones are a call's way to a member that others
-    wait for. A quarter of a second is kept at most. So trials take next to nothing of a member that has too much to
-    do; and one that always has too much to do learns all the same, slowly.
+    A pause counts where it is longer than a quarter of the call before it: shorter ones are a call's way to a member
+    that others wait for. A quarter of a second is kept at most. So trials take next to nothing of a member that has
+    too much to do; and one that always has too much to do learns all the same, slowly.
 
     >>> from guidevane.testing import ManualClock
     >>> clock = ManualClock()
@@ -58,7 +59,7 @@ class Spare:
     def begins(self) -> None:
         """Note that a call begins."""
         paused_s = self._passed_s()
-        if paused_s > self._took_s:
+        if paused_s > _OF_CALL * self._took_s:
             self.left_s = min(self.left_s + paused_s, _KEPT_S)
 
     def ends(self) -> None:
