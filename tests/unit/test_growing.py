@@ -47,6 +47,15 @@ def rows(count, seed=0):
     return np.random.default_rng(seed).normal(size=(count, 3)).astype(np.float32)
 
 
+def never_idle(calls):
+    clock = ManualClock()
+    model = Slow(clock)
+    growing = Growing(model, TILE, clock=clock)
+    for seed in range(calls):
+        growing.predict(rows(3, seed))
+    return clock, model, growing
+
+
 @given(
     counts=st.lists(st.integers(0, 100), min_size=1, max_size=12),
     differs=st.sets(st.sampled_from([4, 16, 32, 64])),
@@ -88,22 +97,14 @@ def test_given_sizes_that_are_not_sure_yet_then_one_call_in_four_is_made_twice()
 
 
 def test_given_a_member_that_is_never_idle_then_trials_take_a_hundredth_of_its_time():
-    clock = ManualClock()
-    model = Slow(clock)
-    growing = Growing(model, TILE, clock=clock)
-    for seed in range(1000):
-        growing.predict(rows(3, seed))
+    _, model, _ = never_idle(1000)
     trials = model.shapes.count(TILE // 2)
     # What was kept pays for the first three, and a hundredth of a hundred seconds for ten more.
     assert trials in range(12, 15)
 
 
 def test_given_a_member_that_was_busy_when_it_has_idled_then_it_tries_again():
-    clock = ManualClock()
-    model = Slow(clock)
-    growing = Growing(model, TILE, clock=clock)
-    for seed in range(100):
-        growing.predict(rows(3, seed))
+    clock, model, growing = never_idle(100)
     tried = model.shapes.count(TILE // 2)
     for seed in range(8):
         clock.advance(1.0)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 QUIET: Final = 0.1
 """Less than this share of the highest rate so far is quiet."""
 _SELDOM: Final = 0.25
+"""With a mean below this share of the highest, traffic is quiet most of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Lulls:
     @property
     def recur(self) -> bool:
         """Tell whether the traffic is on and off: it went quiet more than once, or is quiet most of the time."""
-        return self.count > (self.duty >= _SELDOM)
+        return self.count > 1 or (self.count == 1 and self.duty < _SELDOM)
 
     @classmethod
     def of(cls, per_s: Sequence[float], *, least_s: float) -> Lulls:

@@ -28,9 +28,10 @@ where two did, one row in ten had other bytes."""
 EVERY = 4
 """One call in so many, at most, is also tried with the other size: nobody shall wait for an answer twice as long
 meanwhile."""
-_KEPT_S = 0.25
-_OF_BUSY = 0.01
-_OF_CALL = 0.25
+_MOST_SPARE_S = 0.25
+_SHARE_OF_BUSY = 0.01
+_PAUSE_OF_CALL = 0.25
+"""What is kept for trials at most, what share of computing they may take, how long a pause is, of the call before."""
 
 
 class Spare:
@@ -54,18 +55,18 @@ class Spare:
         self._clock = clock
         self._since_s = clock.monotonic_s()
         self._took_s = 0.0
-        self.left_s = _KEPT_S
+        self.left_s = _MOST_SPARE_S
 
     def begins(self) -> None:
         """Note that a call begins."""
         paused_s = self._passed_s()
-        if paused_s > _OF_CALL * self._took_s:
-            self.left_s = min(self.left_s + paused_s, _KEPT_S)
+        if paused_s > _PAUSE_OF_CALL * self._took_s:
+            self.left_s = min(self.left_s + paused_s, _MOST_SPARE_S)
 
     def ends(self) -> None:
         """Note that it is over."""
         self._took_s = self._passed_s()
-        self.left_s = min(self.left_s + _OF_BUSY * self._took_s, _KEPT_S)
+        self.left_s = min(self.left_s + _SHARE_OF_BUSY * self._took_s, _MOST_SPARE_S)
 
     def _passed_s(self) -> float:
         since_s, self._since_s = self._since_s, self._clock.monotonic_s()
