@@ -1,6 +1,7 @@
 """Cells that nobody tuned for: random graphs of real profiles, on real recordings, with start-ups up to 35 s.
 
-The same seed gives the same graph; seeds were numbered off, not chosen.
+The same seed gives the same graph; seeds were numbered off, not chosen. Since decision 0022 the two that play ``code``
+are no longer among those: its constants were compared on them.
 """
 
 from __future__ import annotations
