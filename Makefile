@@ -17,6 +17,7 @@ FAULTS ?=
 MODES ?= effective transactional
 ROOMS_DRILLED ?= apart
 SEED ?= 1
+TIMES ?= 1
 
 .PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-shared fuzz models clean
 
@@ -112,9 +113,9 @@ fuzz: $(STAMP) ## a million mutants of events through decoding, contract and ing
 	$(BIN)/python tests/fuzzing.py --payloads $(PAYLOADS)
 
 # FAULTS names some (kill, broker-kill, ...); MODES and ROOMS_DRILLED say how it runs meanwhile.
-drill: $(STAMP) ## break everything under load and judge what Kafka holds (FAULTS, MODES, ROOMS_DRILLED, SEED)
+drill: $(STAMP) ## break everything under load and judge what Kafka holds (FAULTS, TIMES, MODES, ROOMS_DRILLED, SEED)
 	$(BIN)/guidevane drill $(foreach f,$(FAULTS),--fault $(f)) $(foreach m,$(MODES),--mode $(m)) --rooms $(ROOMS_DRILLED) \
-		--seed $(SEED) --json reports/drill.json --report reports/drill.md
+		--seed $(SEED) --times $(TIMES) --json reports/drill.json --report reports/drill.md
 
 models: $(STAMP) ## train the examples' models again (DATA names the census records and the market's readings)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

@@ -43,6 +43,7 @@ from loadtests.stream.report import about
 
 if TYPE_CHECKING:
     from guidevane.pipeline import Pipeline
+    from guidevane.services.inference.deployment import ServedMembers
     from guidevane.services.inference.members import Members
 
 _PARTITIONS = 12
@@ -76,7 +77,7 @@ async def main() -> None:
 
             deployment.connect()
             await deployment.deploy(pipeline)
-            members = deployment.ServedMembers(pipeline)
+            members: ServedMembers = deployment.ServedMembers(pipeline)
             able_per_s = await _capacity(members)
             found = {name: await _play(name, members, told.factor * able_per_s, told.seconds) for name in told.only}
             for each in found.values():
@@ -106,7 +107,7 @@ async def _capacity(members: Members) -> float:
     return rows / (time.monotonic() - until_s + _MEASURED_S)
 
 
-async def _play(name: str, members: Members, rate_per_s: float, seconds: float) -> dict[str, Any]:
+async def _play(name: str, members: ServedMembers, rate_per_s: float, seconds: float) -> dict[str, Any]:
     chosen = _PLAYED[name]
     played: Pipeline = replace(
         pipeline,
@@ -118,6 +119,7 @@ async def _play(name: str, members: Members, rate_per_s: float, seconds: float) 
     topics = played.topics
     stages = hot_stages(played, members, codec, clock=clock, metrics=metrics)
     (inference,) = (stage.handle for stage in stages if isinstance(stage.handle, Inference))
+    members.pressed = inference.pressed
     # As the room does before its first event.
     await warm_up(played, members, inference.expecting, clock)
     freeze()

@@ -120,6 +120,23 @@ def test_recovery_is_counted_to_the_first_second_in_which_all_went_well():
     assert recovery([*well[:35], entry(13.5, None)], began_us=13_000_000, over_us=13_000_000) == Recovery(None, 1)
 
 
+def test_given_faults_that_were_tried_more_than_once_then_the_certificate_says_how_recoveries_varied():
+    (kill,) = chosen(("kill-fused",), "fused")
+    well = Verdict(900, 890, 10, 0)
+    took_s = [3.0, 14.0, None, *[2.0] * 7]
+    trials = tuple(Trial(fault=kill, verdict=well, recovery=Recovery(each, 200)) for each in took_s)
+
+    def told(*trials: Trial, times: int) -> Result:
+        return Result(drill=Drill(rooms="fused", times=times), trials=trials, seconds=60.0)
+
+    page = as_markdown([told(*trials, times=10)])
+    assert "8 of 10" not in page and "9 of 10 faults survived" in page
+    assert "| kill-fused | 10 | 8 | 1 | 2.0 | never | never | 12 |" in page
+    (once,) = as_json([told(*trials[:2], times=2)])["recoveries"]
+    assert (once["times"], once["p50_s"], once["p99_s"], once["late"]) == (2, 3.0, 14.0, 1)
+    assert as_json([told(trials[0], times=1)])["recoveries"] == []
+
+
 def test_the_certificate_says_what_failed_and_how():
     (kill,) = chosen(("kill-fused",), "fused")
     (cut,) = chosen(("network-cut",), "fused")

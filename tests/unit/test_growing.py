@@ -112,6 +112,15 @@ def test_given_a_member_that_was_busy_when_it_has_idled_then_it_tries_again():
     assert model.shapes.count(TILE // 2) == tried + 2
 
 
+def test_given_a_caller_that_is_pressed_then_its_pauses_are_not_for_trials():
+    clock, model, growing = never_idle(100)
+    tried, growing.spare.pressed = model.shapes.count(TILE // 2), True
+    for seed in range(8):
+        clock.advance(1.0)
+        growing.predict(rows(3, seed))
+    assert model.shapes.count(TILE // 2) == tried
+
+
 def test_given_rows_that_are_all_alike_then_nothing_is_learned_from_them():
     growing = Growing(Summing(), TILE, sure=16, every=1)
     for _ in range(100):

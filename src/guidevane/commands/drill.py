@@ -27,6 +27,7 @@ def drill(
     rooms: RoomsOption = "apart",
     rate: Annotated[float, typer.Option(min=1.0, help="Events per second, Poisson, sent when due.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the load and of every fault.")] = 1,
+    times: Annotated[int, typer.Option(min=1, help="How often; then the certificate says how recoveries vary.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Where to write the certificate as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where to write the certificate as Markdown.")] = None,
     state_dir: Annotated[
@@ -52,7 +53,7 @@ def drill(
     wanted = [
         Drill(
             faults=faults, mode=delivery_named(each) or "effective", pipeline=pipeline or LIGHT,
-            rooms=rooms_named(rooms), rate_per_s=rate, seed=seed,
+            rooms=rooms_named(rooms), rate_per_s=rate, seed=seed, times=times,
         )
         for each in mode or ["effective"]
     ]  # fmt: skip

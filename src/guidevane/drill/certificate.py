@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from guidevane.ledger import Oracle
@@ -23,6 +25,50 @@ _HOW_TO_READ = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Recoveries:
+    """How long one fault's recoveries took, of the ``times`` that it was tried; ``None`` is never.
+
+    Percentiles are by nearest rank: of fewer than a hundred, ``p99_s`` is the longest.
+    """
+
+    name: str
+    mode: str
+    times: int
+    kept: int
+    late: int
+    p50_s: float | None
+    p99_s: float | None
+    most_s: float | None
+    within_s: float
+
+    @classmethod
+    def of(cls, mode: str, trials: Sequence[Trial]) -> Recoveries:
+        """Return those of trials of one fault."""
+        took_s = sorted(
+            math.inf if trial.recovery is None or trial.recovery.seconds is None else trial.recovery.seconds
+            for trial in trials
+        )
+
+        def ranked(share: float) -> float | None:
+            found = took_s[math.ceil(share * len(took_s)) - 1]
+            return found if found < math.inf else None
+
+        fault = trials[0].fault
+        kept, late = (sum(trial.ok and trial.in_time is in_time for trial in trials) for in_time in (True, False))
+        p50_s, p99_s, most_s = (ranked(share) for share in (0.5, 0.99, 1.0))
+        return cls(fault.name, mode, len(trials), kept, late, p50_s, p99_s, most_s, fault.within_s)
+
+
+def _recoveries(result: Result) -> list[Recoveries]:
+    """Return them by fault, where faults were tried more than once."""
+    by_name: dict[str, list[Trial]] = {}
+    for trial in result.trials:
+        if not trial.skipped:
+            by_name.setdefault(trial.fault.name, []).append(trial)
+    return [Recoveries.of(result.drill.mode, each) for each in by_name.values()] if result.drill.times > 1 else []
+
+
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
     """Return one object for each fault that was tried, in order."""
     return {
@@ -31,11 +77,13 @@ def as_json(results: Sequence[Result]) -> dict[str, Any]:
         "runs": [
             {
                 "mode": result.drill.mode, "pipeline": result.drill.pipeline, "rooms": result.drill.rooms,
-                "rate_per_s": result.drill.rate_per_s, "seed": result.drill.seed, "seconds": result.seconds,
+                "rate_per_s": result.drill.rate_per_s, "seed": result.drill.seed, "times": result.drill.times,
+                "seconds": result.seconds,
             }
             for result in results
         ],
         "faults": [_row(result, trial) for result in results for trial in result.trials if not trial.skipped],
+        "recoveries": [asdict(each) for result in results for each in _recoveries(result)],
         "skipped": [
             {"name": trial.fault.name, "mode": result.drill.mode, "why": trial.skipped}
             for result in results
@@ -87,6 +135,7 @@ def _run(result: Result) -> list[str]:
         "",
         f"Pipeline {load}, {result.machine}, {result.seconds:.0f} s.",
         "",
+        *_varied(_recoveries(result)),
         "| " + " | ".join(_COLUMNS) + " |",
         "|---|" + "--:|" * (len(_COLUMNS) - 2) + "---|",
         *(_line(trial) for trial in tried),
@@ -97,6 +146,25 @@ def _run(result: Result) -> list[str]:
         if not trial.ok:
             lines += [f"### {trial.fault.name}: {trial.fault.does}", "", *_wrong(trial), ""]
     return lines
+
+
+def _varied(found: Sequence[Recoveries]) -> list[str]:
+    if not found:
+        return []
+    return [
+        "| fault | times | kept | late | p50 s | p99 s | most s | promised s |",
+        "|---|" + "--:|" * 7,
+        *(
+            f"| {each.name} | {each.times} | {each.kept} | {each.late} | {_told_s(each.p50_s)} | {_told_s(each.p99_s)} "
+            f"| {_told_s(each.most_s)} | {each.within_s:.0f} |"
+            for each in found
+        ),
+        "",
+    ]
+
+
+def _told_s(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{seconds:.1f}"
 
 
 def _line(trial: Trial) -> str:
@@ -110,7 +178,7 @@ def _line(trial: Trial) -> str:
         str(verdict.dead_letters) if verdict is not None else "0",
         str(trial.degraded),
         str(trial.fallback),
-        "never" if seconds is None else f"{seconds:.1f}",
+        _told_s(seconds),
         f"{trial.fault.within_s:.0f}",
         trial.word,
     ]

@@ -49,7 +49,7 @@ _SETTINGS = {"GUIDEVANE_SESSION_TIMEOUT_S": str(SESSION_S)}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drill:
-    """What to go through: which faults, on which pipeline, under which load."""
+    """What to go through, and how often: which faults, on which pipeline, under which load."""
 
     faults: tuple[str, ...] = ()
     mode: Mode = "effective"
@@ -57,6 +57,7 @@ class Drill:
     rooms: Rooms = "apart"
     rate_per_s: float = 60.0
     seed: int = 1
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,7 @@ async def _all(
             await settled(clock)
             run = f"{clock.now_us() % 1_000_000_000:x}"
             trying = Trying(scene, ledger, looking, tell)
-            for number, fault in enumerate(faults):
+            for number, fault in enumerate(faults * drill.times):
                 trials.append(await trying.one(fault, f"{run}-{number}-"))
                 for task in tasks:
                     if task.done():

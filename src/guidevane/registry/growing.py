@@ -38,8 +38,9 @@ class Spare:
     """The seconds that trials may take: those in which nothing is computed, and a hundredth of the others.
 
     A pause counts where it is longer than a quarter of the call before it: shorter ones are a call's way to a member
-    that others wait for. A quarter of a second is kept at most. So trials take next to nothing of a member that has
-    too much to do; and one that always has too much to do learns all the same, slowly.
+    that others wait for. None counts while ``pressed`` is set, which whoever calls does when events go without this
+    member because it has too much to do. A quarter of a second is kept at most. So trials take next to nothing of a
+    member that has too much to do; and one that always has learns all the same, slowly.
 
     >>> from guidevane.testing import ManualClock
     >>> clock = ManualClock()
@@ -49,9 +50,13 @@ class Spare:
     (None, None, None, 0.001)
     >>> clock.advance(0.2), spare.begins(), round(spare.left_s, 3)
     (None, None, 0.201)
+    >>> spare.pressed = True
+    >>> spare.ends(), clock.advance(0.2), spare.begins(), round(spare.left_s, 3)
+    (None, None, None, 0.201)
     """
 
     def __init__(self, clock: Clock) -> None:
+        self.pressed = False
         self._clock = clock
         self._since_s = clock.monotonic_s()
         self._took_s = 0.0
@@ -60,7 +65,7 @@ class Spare:
     def begins(self) -> None:
         """Note that a call begins."""
         paused_s = self._passed_s()
-        if paused_s > _PAUSE_OF_CALL * self._took_s:
+        if not self.pressed and paused_s > _PAUSE_OF_CALL * self._took_s:
             self.left_s = min(self.left_s + paused_s, _MOST_SPARE_S)
 
     def ends(self) -> None:
@@ -78,7 +83,7 @@ class Growing:
 
     Each size is first tried beside the tiles, on rows that came, turned so that all of its places are seen; meanwhile
     the tiles answer. One other byte, and the size is never used again. So an answer is always what tiles give. A
-    member that has much to do spends little on trials (:class:`Spare`).
+    member that has much to do spends little on trials (``spare``).
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class Growing:
         self._every = every
         self._calls = 0
         self._clock = clock or SystemClock()
-        self._spare = Spare(self._clock)
+        self.spare = Spare(self._clock)
         halves = [] if tile % 2 else [tile // 2]
         # How many scores of each size were the same so far; one that was not is no longer here.
         self._alike = dict.fromkeys([*halves, *(tile * n for n in (2, 4, 8))], 0)
@@ -112,11 +117,11 @@ class Growing:
 
         Raises ``Misconfigured`` where the model gives other than one score a row.
         """
-        self._spare.begins()
+        self.spare.begins()
         try:
             return self._scores(matrix)
         finally:
-            self._spare.ends()
+            self.spare.ends()
 
     def _scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         size = self._size(len(matrix))
@@ -138,10 +143,10 @@ class Growing:
         if self._alike[size] < self._sure:
             scores = self._tiled.predict(matrix)
             self._calls += 1
-            if self._calls >= self._every and self._spare.left_s > 0.0:
+            if self._calls >= self._every and self.spare.left_s > 0.0:
                 self._calls, began_s = 0, self._clock.monotonic_s()
                 self._try(size, matrix, scores)
-                self._spare.left_s -= self._clock.monotonic_s() - began_s
+                self.spare.left_s -= self._clock.monotonic_s() - began_s
             return scores
         part = matrix
         if len(matrix) < size:

@@ -137,6 +137,28 @@ def test_given_some_without_time_then_those_that_waited_are_shed_and_those_that_
     assert (list(spared.shed), list(spared.batch)) == ([], [0])
 
 
+def test_given_events_that_go_without_a_member_then_members_are_pressed_for_a_second_after() -> None:
+    pick = triage()
+    pick(waiting(0.5), 0, 1.0, under_way=0)
+    assert not pick.pressed(1.0)
+
+    pick(waiting(-0.5, 0.5), 0, 2.0, under_way=0)
+
+    assert (pick.pressed(2.9), pick.pressed(3.1)) == (True, False)
+
+
+def test_given_events_that_the_quick_member_answers_alone_then_members_are_pressed() -> None:
+    ensemble = replace(PIPELINE.ensemble, quorum=1)
+    pick = Triage(replace(PIPELINE, ensemble=ensemble), expecting := Expecting(ensemble), Knobs(level=1))
+    slow, quick = (each.name for each in ensemble.members)
+    expecting.computed(slow, 1, 0.5)
+    expecting.computed(quick, 1, 0.001)
+
+    picked = pick(waiting(0.1), 0, 1.0, under_way=0)
+
+    assert (picked.choice.members, pick.pressed(1.0)) == ((quick,), True)
+
+
 def test_given_members_of_other_tiles_then_a_batch_ends_with_a_whole_one_of_the_slowest() -> None:
     slow, quick = (replace(each, tile=tile) for each, tile in zip(PIPELINE.ensemble.members, (4, 64), strict=True))
     pipeline = replace(PIPELINE, ensemble=replace(PIPELINE.ensemble, members=(slow, quick)))

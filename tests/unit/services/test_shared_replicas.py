@@ -22,13 +22,15 @@ class Handle:
     def __init__(self) -> None:
         self.calls: list[tuple[int, tuple[str, ...]]] = []
         self.cancelled = 0
+        self.pressed = False
         self.failing: frozenset[str] = frozenset()
         self.ends: Exception | None = None
         self.go = asyncio.Event()
         self.go.set()
         self.predict = self
 
-    async def remote(self, matrix, names):
+    async def remote(self, matrix, names, *, pressed):
+        self.pressed = pressed
         self.calls.append((len(matrix), names))
         try:
             await self.go.wait()
@@ -67,6 +69,15 @@ async def test_given_two_matrices_at_once_then_each_has_its_own_call(handle: Han
     members = ServedMembers(pipeline)
     await asyncio.gather(ask_all(members), ask_all(members, np.zeros((7, pipeline.vector.width), dtype=np.float32)))
     assert sorted(rows for rows, _ in handle.calls) == [2, 7]
+
+
+async def test_given_events_that_go_without_members_then_replicas_are_told(handle: Handle):
+    members = ServedMembers(pipeline)
+    await ask_all(members)
+    assert not handle.pressed
+    members.pressed = lambda: True
+    await ask_all(members)
+    assert handle.pressed
 
 
 async def test_given_one_that_raises_then_the_others_have_their_answers(handle: Handle):

@@ -149,11 +149,14 @@ class _Round:
 class ServedMembers:
     """Members behind Serve's handles. ``on_retry`` is told of each call that must be made again.
 
+    ``pressed`` tells whether events go without members just now, which replicas are told.
+
     Members that share their replicas and are asked about the same matrix at once are asked in one call.
     """
 
     def __init__(self, pipeline: Pipeline, on_retry: Callable[[str], None] = lambda _: None) -> None:
         self.on_retry = on_retry
+        self.pressed: Callable[[], bool] = lambda: False
         self._hosts = {name: host for host, names in pipeline.ensemble.deployments.items() for name in names}
         self._handles = {
             host: serve.get_deployment_handle(host, app_name=pipeline.name) for host in pipeline.ensemble.deployments
@@ -197,7 +200,7 @@ class ServedMembers:
     async def _tried(self, host: str, names: tuple[str, ...], matrix: Vectors) -> Mapping[str, Said]:
         for attempt in range(_ATTEMPTS):
             try:
-                said = await self._handles[host].predict.remote(matrix, names)
+                said = await self._handles[host].predict.remote(matrix, names, pressed=self.pressed())
                 return {name: Said(*each) for name, each in zip(names, said, strict=True)}
             except RayTaskError as raised:
                 raise MemberFailed(f"{host}: {raised.cause!r:.200}") from raised

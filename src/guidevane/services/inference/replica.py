@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from guidevane.errors import Misconfigured
-from guidevane.registry import Registry
+from guidevane.registry import Growing, Registry, Tiled, load
 from guidevane.runtime.garbage import freeze
 from guidevane.services.inference.watchdog import Watchdog
 
@@ -100,9 +100,12 @@ class MemberReplica:
         self.members = {spec.name: _Loaded(spec) for spec in self.specs}
         freeze()
 
-    async def predict(self, matrix: Vectors, names: Sequence[str]) -> list[Said]:
-        """Return what the members named say of the ensemble's whole matrix float32[n, width], one after the other."""
-        return [self.members[name].say(matrix) for name in names]
+    async def predict(self, matrix: Vectors, names: Sequence[str], *, pressed: bool = False) -> list[Said]:
+        """Return what the members named say of the ensemble's whole matrix float32[n, width], one after the other.
+
+        ``pressed`` says that events go without members meanwhile: what is not asked for waits.
+        """
+        return [self.members[name].say(matrix, pressed=pressed) for name in names]
 
     async def describe(self) -> dict[str, Any]:
         """Return which specs run here, and on what."""
@@ -118,8 +121,6 @@ class _Loaded:
     """One member, ready."""
 
     def __init__(self, spec: MemberSpec) -> None:
-        from guidevane.registry import Growing, Tiled, load  # noqa: PLC0415 - only replicas need a framework
-
         stored = spec.model.startswith("models:")
         source = Registry(Path(spec.models)).resolve(spec.model) if stored else spec.model
         device = spec.device
@@ -136,8 +137,10 @@ class _Loaded:
             self.tiled.predict(np.zeros((rows, len(self.places)), dtype=np.float32))
         self.watchdog = Watchdog(spec.stuck_after_s)
 
-    def say(self, matrix: Vectors) -> Said:
+    def say(self, matrix: Vectors, *, pressed: bool = False) -> Said:
         started = time.perf_counter()
+        if isinstance(self.tiled, Growing):
+            self.tiled.spare.pressed = pressed
         try:
             with self.watchdog:
                 scores = self.tiled.predict(np.ascontiguousarray(matrix[:, self.places]))

@@ -80,7 +80,8 @@ class Inference:
         self.knobs = knobs or Knobs(level=pipeline.degrade.level)
         self.patience = patience or Patience()
         self.expecting = Expecting(pipeline.ensemble)
-        self.dispatch: Dispatch[Row, Result] = Dispatch(self, Triage(pipeline, self.expecting, self.knobs), clock)
+        self._triage = Triage(pipeline, self.expecting, self.knobs)
+        self.dispatch: Dispatch[Row, Result] = Dispatch(self, self._triage, clock)
         self._in_flight = dict.fromkeys(stuck_s, 0)
         self._identity = pipeline.vector.identity
         self._vector_bytes = pipeline.vector.width * 4
@@ -100,6 +101,10 @@ class Inference:
                 rows.append(Row(event["deadline_us"], event["protected"], False, False, record, event, fetched_s))
         answers = iter(await self.dispatch.answer(rows))
         return [next(answers) if result is None else result for result in results]
+
+    def pressed(self) -> bool:
+        """Tell whether events go without members just now, because these have too much to do."""
+        return self._triage.pressed(self.clock.monotonic_s())
 
     def _misfit(self, features: Features) -> Reject | None:
         if features["feature_set"] != self._identity or len(features["vector"]) != self._vector_bytes:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 BY_SLACK: Final = 1
 """The level from which events are served by the time that they have left."""
 _WITHOUT: Final = frozenset({"rule", "shed"})
+_PRESSED_S: Final = 1.0
+"""So long after an event went without a member, members have too much to do."""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,7 @@ class Triage:
         self.degraded = Shares(pipeline.degrade.group_bound)
         # Without a label of its own, "fallback" would be a model's negative answer that no model gave.
         self._rule = pipeline.decision.fallback is not None
+        self._without_s = -math.inf
 
     def free(self, under_way: int) -> bool:
         """Tell whether another batch may leave at level 0, with so many under way.
@@ -92,6 +95,10 @@ class Triage:
         """Return how many of those who wait leave as the next batch at level 0, in the order in which they came."""
         return min(waiting, self.knobs.max_batch) if self.free(under_way) else 0
 
+    def pressed(self, now_s: float) -> bool:
+        """Tell whether members have too much to do: an event went without one, by its slack, a moment ago."""
+        return now_s - self._without_s < _PRESSED_S
+
     def __call__(self, waiting: Sequence[Waiting], now_us: int, now_s: float, *, under_way: int) -> Picked:
         """Return who is asked next, if anybody, and who need not wait any longer."""
         if self.knobs.level < BY_SLACK:
@@ -99,9 +106,13 @@ class Triage:
         waits_s = self.expecting.waits_s(now_s)
         slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
         rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))
+        if rule or shed:
+            self._without_s = now_s
         if self.knobs.told and under_way >= self.knobs.calls:
             return Picked(rule=rule, shed=shed)
         batch, choice = self._batch(waiting, slack_s, left, waits_s)
+        if choice.rung != "full":
+            self._without_s = now_s
         return Picked(batch, choice, rule, shed)
 
     def ladder(self, rows: int, waits_s: Mapping[str, float]) -> list[Step]:
