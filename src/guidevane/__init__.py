@@ -8,8 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guidevane.combiners import Stacking, Vote, WeightedMean
     from guidevane.decision import Isotonic, Platt, Threshold
-    from guidevane.ensemble import Ensemble, Member, Stacking, Vote, WeightedMean
+    from guidevane.ensemble import Ensemble, Member
     from guidevane.errors import GuidevaneError, Misconfigured, Reject, Retryable
     from guidevane.event import Event
     from guidevane.features import (
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "guidevane.decision": ("Isotonic", "Platt", "Threshold"),
-    "guidevane.ensemble": ("Ensemble", "Member", "Stacking", "Vote", "WeightedMean"),
+    "guidevane.combiners": ("Stacking", "Vote", "WeightedMean"),
+    "guidevane.ensemble": ("Ensemble", "Member"),
     "guidevane.errors": ("GuidevaneError", "Misconfigured", "Reject", "Retryable"),
     "guidevane.event": ("Event",),
     "guidevane.features": (

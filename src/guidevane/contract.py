@@ -10,8 +10,9 @@ import orjson
 from guidevane.codec import FRAME_BYTES, header_of, schema_id_of
 from guidevane.errors import Reject
 from guidevane.fitting import fitting
-from guidevane.plain import PlainJson, repeated_key, strings_in
+from guidevane.plain import PlainJson
 from guidevane.reader import GIVEN_UP
+from guidevane.repeated import repeated_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,9 +125,7 @@ class Contract:
             parsed = orjson.loads(value)
         except orjson.JSONDecodeError as wrong:
             raise Reject("malformed", f"{self.event.contract}: not JSON, {wrong!s:.120}") from wrong
-        # A parser keeps one of two equal keys, and parsers differ in which. Where something was dropped, there are
-        # more quotes than what is left can account for; escaped quotes are counted by the slow way.
-        if value.count(b'"') != 2 * strings_in(parsed) and (name := repeated_key(value)) is not None:
+        if (name := repeated_key(value, parsed)) is not None:
             raise Reject("duplicate_key", f"{self.event.contract}: key {name!r:.60} is there twice")
         return parsed
 

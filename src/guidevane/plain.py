@@ -7,8 +7,6 @@ Unknown fields are passed over, and counted; missing ones take the schema's defa
 from __future__ import annotations
 
 import binascii
-import json
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from guidevane.errors import Reject
@@ -16,68 +14,12 @@ from guidevane.schema import own
 from guidevane.skim import MAX_DEPTH, MAX_VALUES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     Read = Callable[[Any, int], Any]
 
 _LIMITS = {"int": 1 << 31, "long": 1 << 63}
 _LARGEST_FLOAT = 3.4028234663852886e38
-
-
-def strings_in(value: object) -> int:
-    """Count the strings of a JSON value, keys included.
-
-    >>> strings_in({"a": ["b", 1], "c": {"d": None}})
-    4
-    """
-    if type(value) is str:
-        return 1
-    found = 0
-    ahead = [value]
-    while ahead:
-        item = ahead.pop()
-        if type(item) is dict:
-            found += len(item)
-            within: Iterable[Any] = item.values()
-        else:
-            within = item if type(item) is list else ()
-        for each in within:
-            kind = type(each)
-            if kind is str:
-                found += 1
-            elif kind is dict or kind is list:
-                ahead.append(each)
-    return found
-
-
-def repeated_key(text: bytes) -> str | None:
-    """Return a key that one object of a JSON text has twice.
-
-    >>> repeated_key(b'{"a": 1, "b": {"a": 1}}'), repeated_key(b'[{"a": 1, "a": 2}]')
-    (None, 'a')
-    """
-
-    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(found)
-        if len(made) < len(found):
-            counts = Counter(name for name, _ in found)
-            raise _RepeatedError(counts.most_common(1)[0][0])
-        return made
-
-    try:
-        json.loads(text, object_pairs_hook=pairs)
-    except _RepeatedError as twice:
-        return twice.name
-    except (ValueError, RecursionError):
-        # What orjson read and this does not is nothing that we know to be repeated.
-        return None
-    return None
-
-
-class _RepeatedError(Exception):
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 class _Unfit(Exception):

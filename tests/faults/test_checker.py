@@ -12,7 +12,7 @@ from tests.faults.bugs import BUGS, Bug
 from tests.faults.engine import BAD_VALUE, CURSED_VALUE, GROUP, Rig, in_stage, light
 
 from guidevane.clock import SystemClock
-from guidevane.ledger import Oracle, held_of, judge
+from guidevane.ledger import Allowance, Commit, Oracle, held_of, judge
 from guidevane.log.memory import Group
 
 faults = st.dictionaries(
@@ -111,6 +111,19 @@ async def test_the_checker_catches_a_zombie_without_a_fence():
     await rig.produce(stream())
     await asleep(rig, fenced=False)
     assert (await rig.verdict()).count(Oracle.REPEAT) > 0
+
+
+async def test_a_commit_that_goes_back_is_told_and_excused_only_where_the_broker_forgot():
+    rig = Rig()
+    await rig.produce([1.0, 2.0])
+    await rig.run()
+    rig.commits += [Commit(GROUP, light.topics.events, 0, offset, {}) for offset in (0, -1, 0, -1)]
+    held = await held_of(rig.log, light.topics, commits=rig.commits)
+    told, excused = (
+        judge(rig.ledger.entries, held, allowing=Allowance(places_forgotten=each)) for each in (False, True)
+    )
+    assert (told.count(Oracle.COMMIT), told.commits_back) == (excused.commits_back, excused.commits_back)
+    assert excused.commits_back >= 2 and excused.ok
 
 
 async def test_an_event_that_kafka_acknowledged_and_lost_is_told():

@@ -141,6 +141,11 @@ def test_the_certificate_says_what_failed_and_how():
     (kill,) = chosen(("kill-fused",), "fused")
     (cut,) = chosen(("network-cut",), "fused")
     (disk,) = chosen(("disk-full",), "fused")
+    full = Trial(fault=disk, verdict=Verdict(700, 700, 0, 0, commits_back=3), recovery=Recovery(9.0, 90))
+    assert full.ok
+    assert "`disk-full`: the broker told 3 times of an older commit" in as_markdown(
+        [Result(drill=Drill(), trials=(full,), seconds=60.0)]
+    )
     lost = Finding(Oracle.LOST, "e7", "at 0/7, without decision and without dead letter")
     result = Result(
         drill=Drill(rooms="fused", seed=5),

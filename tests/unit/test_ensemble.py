@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guidevane.ensemble import Ensemble, Factory, Member, Stacking, Stored, Vote, WeightedMean, reference
+from guidevane.combiners import Stacking, Vote, WeightedMean
+from guidevane.ensemble import Ensemble, Factory, Member, Stored, reference
 from guidevane.errors import Misconfigured
 from guidevane.word import collecting, mistakes_of
 

@@ -107,6 +107,7 @@ def _row(result: Result, trial: Trial) -> dict[str, Any]:
         "in_time": trial.in_time,
         "twice": trial.count(Oracle.TWICE),
         "repeats": verdict.repeats if verdict is not None else 0,
+        "commits_back": verdict.commits_back if verdict is not None else 0,
         "dead_letters": verdict.dead_letters if verdict is not None else 0,
         "degraded": trial.degraded,
         "fallback": trial.fallback,
@@ -141,6 +142,7 @@ def _run(result: Result) -> list[str]:
         *(_line(trial) for trial in tried),
         "",
         *(f"* `{each.fault.name}` was not tried: {each.skipped}" for each in result.trials if each.skipped),
+        *(line for each in tried for line in _forgotten(each)),
     ]
     for trial in tried:
         if not trial.ok:
@@ -165,6 +167,13 @@ def _varied(found: Sequence[Recoveries]) -> list[str]:
 
 def _told_s(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:.1f}"
+
+
+def _forgotten(trial: Trial) -> list[str]:
+    times = trial.verdict.commits_back if trial.verdict is not None else 0
+    if not times or not trial.fault.places_forgotten:
+        return []
+    return [f"* `{trial.fault.name}`: the broker told {times} times of an older commit than before, and is excused"]
 
 
 def _line(trial: Trial) -> str:

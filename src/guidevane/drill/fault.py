@@ -21,7 +21,8 @@ class Fault:
 
     ``hurt`` returns when it is over: at once for what is killed, after the pause for what is paused.
     ``mend`` runs afterwards, whatever came of it. ``rooms`` must say that they are ready before all is
-    well. ``also`` asks what the ledger cannot see, and returns what is wrong.
+    well. ``also`` asks what the ledger cannot see, and returns what is wrong. ``behind_zombie`` and
+    ``places_forgotten`` are what it excuses (:class:`guidevane.ledger.Allowance`).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Fault:
     mend: Deed | None = None
     rooms: tuple[str, ...] = ()
     behind_zombie: bool = False
+    places_forgotten: bool = False
     also: Doubt | None = None
 
     @property

@@ -50,7 +50,7 @@ def faults_of(rooms: Rooms) -> tuple[Fault, ...]:
         *_clocks(hot),
         Fault(
             name="disk-full", does=f"no room on the broker's disk for {deeds.SPELL_S:.0f} s", within_s=BROKER_S,
-            hurt=deeds.fill_disk, mend=deeds.empty_disk,
+            hurt=deeds.fill_disk, mend=deeds.empty_disk, places_forgotten=True,
         ),
         Fault(
             name="dlq-unwritable", within_s=ROOM_S,

@@ -174,8 +174,9 @@ class Trying:
             self.scene.log, self.scene.platform.pipeline.topics, since=since, commits=self.looking.take()
         )
         # Where outcomes are written in transactions, a zombie is fenced by the broker: nothing is excused.
-        excused = fault.behind_zombie and self.scene.platform.delivery == "effective"
-        verdict = judge(entries, held, earlier=self.earlier, allowing=Allowance(behind_zombie=excused))
+        behind_zombie = fault.behind_zombie and self.scene.platform.delivery == "effective"
+        allowing = Allowance(behind_zombie=behind_zombie, places_forgotten=fault.places_forgotten)
+        verdict = judge(entries, held, earlier=self.earlier, allowing=allowing)
         self.earlier |= entries.keys()
         outcomes = [entry.outcome for entry in entries.values()]
         return Trial(

@@ -26,20 +26,29 @@ __all__ = ["Allowance", "Finding", "Oracle", "Verdict", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a fault excuses: a zombie may write a second outcome behind the first one, which no reader is shown."""
+    """What a fault excuses.
+
+    ``behind_zombie``: a zombie may write a second outcome behind the first one, which no reader is shown.
+    ``places_forgotten``: a broker that lost its disk may tell of commits that are older than what it told before.
+    """
 
     behind_zombie: bool = False
+    places_forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many events were judged, how often something was written again, and everything that is wrong."""
+    """How many events were judged, what was written again or went back, and everything that is wrong.
+
+    ``commits_back``: how often a commit was seen to be lower than before.
+    """
 
     events: int
     decisions: int
     dead_letters: int
     repeats: int
     findings: tuple[Finding, ...] = ()
+    commits_back: int = 0
 
     @property
     def ok(self) -> bool:
@@ -65,6 +74,7 @@ def judge(
     """
     allowed = allowing or Allowance()
     repeats = list(_repeats(entries, held, earlier))
+    back = list(commits.back(held))
     findings = itertools.chain(
         _lost(entries, held),
         _twice(entries, held),
@@ -75,7 +85,8 @@ def judge(
         _unexpected(entries, held),
         letters.wrong(held),
         _ghosts(entries, held, earlier),
-        commits.wrong(held),
+        () if allowed.places_forgotten else back,
+        commits.ahead(held),
     )
     return Verdict(
         sum(entry.offset is not None for entry in entries.values()),
@@ -83,6 +94,7 @@ def judge(
         len(entries.keys() & held.letters.keys()),
         len(repeats),
         tuple(findings),
+        len(back),
     )
 
 

@@ -17,31 +17,49 @@ if TYPE_CHECKING:
 _Answers = dict[tuple[str, int, int | None], int]
 
 
-def wrong(held: Held) -> Iterator[Finding]:
-    """Tell of each commit that should not have been."""
-    seen: dict[tuple[str, str, int], list[Commit]] = defaultdict(list)
-    for commit in held.commits:
-        seen[commit.group, commit.topic, commit.partition].append(commit)
+def back(held: Held) -> Iterator[Finding]:
+    """Tell of each commit that is lower than one that was seen before."""
+    for looks in _by_place(held).values():
+        reached = -1
+        for look in looks:
+            if look.offset < reached:
+                yield Finding(Oracle.COMMIT, "", f"{_where(look)} went back from {reached} to {look.offset}")
+            reached = max(reached, look.offset)
+
+
+def ahead(held: Held) -> Iterator[Finding]:
+    """Tell of each record that was committed before it was answered."""
     answers = _answers(held)
     inputs: dict[tuple[str, int], list[Record]] = defaultdict(list)
     for topic in {commit.topic for commit in held.commits}:
         for record in held.records.get(topic, ()):
             inputs[topic, record.partition].append(record)
-    for (_, topic, number), looks in seen.items():
-        yield from _of_one(looks, inputs[topic, number], answers, held)
+    for (_, topic, number), looks in _by_place(held).items():
+        yield from _ahead_of_one(looks, inputs[topic, number], answers, held)
 
 
-def _of_one(looks: Sequence[Commit], records: Sequence[Record], answers: _Answers, held: Held) -> Iterator[Finding]:
-    reached, index = -1, 0
+def _by_place(held: Held) -> dict[tuple[str, str, int], list[Commit]]:
+    """Return what was seen of each group's place in a partition, in order."""
+    seen: dict[tuple[str, str, int], list[Commit]] = defaultdict(list)
+    for commit in held.commits:
+        seen[commit.group, commit.topic, commit.partition].append(commit)
+    return seen
+
+
+def _where(look: Commit) -> str:
+    return f"{look.group} in {look.topic}/{look.partition}"
+
+
+def _ahead_of_one(
+    looks: Sequence[Commit], records: Sequence[Record], answers: _Answers, held: Held
+) -> Iterator[Finding]:
+    index = 0
     for look in looks:
-        where = f"{look.group} in {look.topic}/{look.partition}"
-        if look.offset < reached:
-            yield Finding(Oracle.COMMIT, "", f"{where} went back from {reached} to {look.offset}")
-        reached = max(reached, look.offset)
         while index < len(records) and records[index].offset < look.offset:
             record = records[index]
             if not _answered(record, look.ends, answers, held):
-                yield Finding(Oracle.COMMIT, id_of(record), f"{where} was {look.offset}, {record.offset} unanswered")
+                says = f"{_where(look)} was {look.offset}, {record.offset} unanswered"
+                yield Finding(Oracle.COMMIT, id_of(record), says)
             index += 1
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from guidevane.ensemble import Ensemble, WeightedMean
+from guidevane.combiners import WeightedMean
+from guidevane.ensemble import Ensemble
 from guidevane.errors import GuidevaneError
 from guidevane.profiling.measured import Curve, Deployed, Point, Untried
 from guidevane.registry import Registry

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guidevane.combiners import WeightedMean
 from guidevane.decision import Threshold
-from guidevane.ensemble import Ensemble, Member, WeightedMean
+from guidevane.ensemble import Ensemble, Member
 from guidevane.event import Event
 from guidevane.features import Numeric
 from guidevane.pipeline import Pipeline

@@ -78,15 +78,15 @@ class RayJudge:
                 self._end(member)
 
     async def _start(self, spec: MemberSpec) -> Any:
-        # No CPU is reserved: where every core is promised to replicas, a judge is needed all the same.
-        copy = None
+        # In a thread: where the cluster is gone, Ray waits for it in the midst of the call (twenty seconds, once).
+        asked = asyncio.create_task(asyncio.to_thread(_asked_for, spec))
         try:
-            copy = ray.remote(MemberReplica).options(num_cpus=0, num_gpus=0, max_restarts=0).remote([asdict(spec)])
             async with asyncio.timeout(_START_WITHIN_S):
+                copy = await asyncio.shield(asked)
                 await copy.describe.remote()
         except (RayError, TimeoutError) as failed:
-            if copy is not None:
-                _kill(copy)
+            # Now, or as soon as it comes after all.
+            asked.add_done_callback(_unwanted)
             raise Retryable(f"no copy of {spec.name} could be started: {failed!r:.200}") from failed
         self._copies[spec.name] = copy
         return copy
@@ -94,7 +94,17 @@ class RayJudge:
     def _end(self, member: str) -> None:
         copy = self._copies.pop(member, None)
         if copy is not None:
-            _kill(copy)
+            asyncio.get_running_loop().run_in_executor(None, _kill, copy)
+
+
+def _asked_for(spec: MemberSpec) -> Any:
+    # No CPU is reserved: where every core is promised to replicas, a judge is needed all the same.
+    return ray.remote(MemberReplica).options(num_cpus=0, num_gpus=0, max_restarts=0).remote([asdict(spec)])
+
+
+def _unwanted(asked: asyncio.Task[Any]) -> None:
+    if not asked.cancelled() and asked.exception() is None:
+        asked.get_loop().run_in_executor(None, _kill, asked.result())
 
 
 def _kill(copy: Any) -> None:
