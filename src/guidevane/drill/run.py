@@ -170,7 +170,7 @@ async def _all(
             await settled(clock)
             run = f"{clock.now_us() % 1_000_000_000:x}"
             trying = Trying(scene, ledger, looking, tell)
-            for number, fault in enumerate(faults * drill.times):
+            for number, fault in enumerate(tuple(faults) * drill.times):
                 trials.append(await trying.one(fault, f"{run}-{number}-"))
                 for task in tasks:
                     if task.done():
