@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.ray, pytest.mark.timeout(420)]
 
-QUICK = ("kill-fused", "broker-kill", "dlq-unwritable")
+QUICK = ("kill-fused", "broker-kill", "dlq-unwritable", "ray-head-kill")
 
 
 def test_every_event_has_one_outcome_whatever_is_broken(tmp_path: Path):

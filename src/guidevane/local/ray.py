@@ -149,7 +149,7 @@ class LocalRay(LocalServer):
         if self._ports is None:
             self._ports = _Ports(*free_ports(len(fields(_Ports))))
             new_token(self.token_path)
-        ports = self._ports
+        ports, restarted = self._ports, self._led is not None
         if self._led is not None:
             # A head that was killed leaves agents and replicas behind; they are found by the session that it led.
             await asyncio.to_thread(end_all, _in_session(self._led), grace_s=0.0)
@@ -157,7 +157,15 @@ class LocalRay(LocalServer):
         make_private(sockets)
         # -P: else the script's directory comes first, and `import ray` finds this very file.
         argv = [
-            *(sys.executable, "-P", str(_HEAD), "start", "--head", "--block"),
+            *(
+                sys.executable,
+                "-P",
+                str(_HEAD),
+                *(["--replicas-first"] if restarted else []),
+                "start",
+                "--head",
+                "--block",
+            ),
             *("--disable-usage-stats", "--log-color=false"),
             *("--node-ip-address=127.0.0.1", f"--port={ports.gcs}", f"--temp-dir={sockets}"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={ports.dashboard}"),
