@@ -37,15 +37,20 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> list[Copy]:
     return gone
 
 
-async def test_given_a_cluster_that_lets_the_call_wait_then_the_loop_goes_round(monkeypatch, killed):
-    seen, copy = threading.Event(), Copy()
+def held(copy: Copy, until: threading.Event):
+    """Return what waits, as Ray does, before it gives the copy."""
 
     def asked_for(_):
-        # Whoever waited for this in the loop would never set it.
-        assert seen.wait(20)
+        assert until.wait(20)
         return copy
 
-    monkeypatch.setattr(judge, "_asked_for", asked_for)
+    return asked_for
+
+
+async def test_given_a_cluster_that_lets_the_call_wait_then_the_loop_goes_round(monkeypatch, killed):
+    # Whoever waited for this in the loop would never set it.
+    seen, copy = threading.Event(), Copy()
+    monkeypatch.setattr(judge, "_asked_for", held(copy, seen))
     asking = asyncio.create_task(judge.RayJudge(pipeline).culprits("deep", MATRIX))
     await asyncio.sleep(0)
     seen.set()
@@ -55,12 +60,7 @@ async def test_given_a_cluster_that_lets_the_call_wait_then_the_loop_goes_round(
 
 async def test_given_a_copy_that_comes_too_late_then_it_is_ended(monkeypatch, killed):
     late, copy = threading.Event(), Copy()
-
-    def asked_for(_):
-        assert late.wait(20)
-        return copy
-
-    monkeypatch.setattr(judge, "_asked_for", asked_for)
+    monkeypatch.setattr(judge, "_asked_for", held(copy, late))
     monkeypatch.setattr(judge, "_START_WITHIN_S", 0.05)
     with pytest.raises(Retryable, match="no copy of deep"):
         await judge.RayJudge(pipeline).culprits("deep", MATRIX)
