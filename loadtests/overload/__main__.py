@@ -77,7 +77,7 @@ async def main() -> None:
 
             deployment.connect()
             await deployment.deploy(pipeline)
-            members: ServedMembers = deployment.ServedMembers(pipeline)
+            members = deployment.ServedMembers(pipeline)
             able_per_s = await _capacity(members)
             found = {name: await _play(name, members, told.factor * able_per_s, told.seconds) for name in told.only}
             for each in found.values():
