@@ -83,7 +83,8 @@ class LocalRay(LocalServer):
 
     Its log is ``state_dir/logs/ray.log``; when it has stopped, the logs of its parts, replicas among
     them, lie in ``state_dir/logs/ray``. Nothing else is kept: a restart is a new Ray, at the same
-    addresses and with the same token, so that whoever knew the old one finds it.
+    addresses and with the same token, so that whoever knew the old one finds it; its REST API is
+    there some time after its replicas, which events wait for.
 
     Args:
         state_dir: The directory of this platform instance; made if missing.

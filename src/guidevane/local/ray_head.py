@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ def _dashboard_last(kind: Any) -> None:
 
     def start_all(started: Any) -> None:
         start_others(started)
-        replicas()
-        start_dashboard(started, **asked)
+        if asked:
+            replicas()
+            start_dashboard(started, **asked)
 
     kind.start_api_server, kind.start_ray_processes = start_later, start_all
 
@@ -85,7 +87,8 @@ def _later(argument: str) -> str:
     """Let the raylet, one of whose arguments is the agent's command, start the agent when there is time for it."""
     if not argument.startswith(_AGENT):
         return argument
-    return f"{_AGENT}{sys.executable} -P {_LATER} {argument.removeprefix(_AGENT)}"
+    later = subprocess.list2cmdline([sys.executable, "-P", str(_LATER)])
+    return f"{_AGENT}{later} {argument.removeprefix(_AGENT)}"
 
 
 def _say_the_agents_port(raylet: list[str]) -> None:
