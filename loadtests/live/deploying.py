@@ -36,8 +36,9 @@ class EmulatedReplica:
         self.specs = [MemberSpec(**spec) for spec in specs]
         self.turn = asyncio.Lock()
 
-    async def predict(self, matrix: Any, names: Sequence[str]) -> list[Said]:
-        """Return one half for each row, after the time of the batch."""
+    async def predict(self, matrix: Any, names: Sequence[str], *, pressed: bool = False) -> list[Said]:
+        """Return one half for each row, after the time of the batch: there is nothing to try, pressed or not."""
+        del pressed
         return await self.computed([len(matrix)], names)
 
     async def computed(self, rows: Sequence[int], names: Sequence[str]) -> list[Said]:
@@ -59,8 +60,9 @@ class EmulatedReplica:
 class BatchingReplica(EmulatedReplica):
     """The same, with batches of requests that came beside each other."""
 
-    async def predict(self, matrix: Any, names: Sequence[str]) -> list[Said]:
+    async def predict(self, matrix: Any, names: Sequence[str], *, pressed: bool = False) -> list[Said]:
         """Return one half for each row, after the time of the batch that it got into."""
+        del pressed
         said: list[Said] = await self.together((len(matrix), tuple(names)))
         return said
 

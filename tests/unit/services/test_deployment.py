@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import asdict, replace
 
 import numpy as np
+import pytest
+from loadtests.live.deploying import BatchingReplica, EmulatedReplica
 
 from guidevane.pipelines.employment import pipeline
 from guidevane.services.inference.replica import MemberReplica, identity_of, specs
@@ -48,3 +51,9 @@ def test_given_another_model_then_the_replica_has_another_identity():
     assert identity_of([spec]) != identity_of([replace(spec, model="models:/employment-wide/2")])
     assert identity_of([spec]) != identity_of([spec, ALL[1]])
     assert spec.model.startswith(f"models:/employment-{spec.name}/")
+
+
+@pytest.mark.parametrize("emulated", [EmulatedReplica, BatchingReplica])
+def test_given_the_live_benchs_replicas_then_rooms_can_ask_them_as_they_ask_ours(emulated: type) -> None:
+    ours, theirs = (inspect.signature(each.predict).parameters for each in (MemberReplica, emulated))
+    assert {name: each.kind for name, each in ours.items()} == {name: each.kind for name, each in theirs.items()}

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from guidevane.services.inference.members import Scores, Vectors
 
 
+_ASKED = 2
+"""Counts up with :meth:`MemberReplica.predict`: a room of one version must not go on with replicas of another."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemberSpec:
     """What a replica needs to know, as plain data: it must not import the author's pipeline to score."""
@@ -45,8 +49,8 @@ class MemberSpec:
 
 
 def identity_of(specs: Sequence[MemberSpec]) -> str:
-    """Return a name of a replica that changes with everything that could change an answer."""
-    text = json.dumps([asdict(spec) for spec in specs], sort_keys=True)
+    """Return a name of a replica that changes with everything that could change an answer, and how it is asked."""
+    text = json.dumps([_ASKED, *(asdict(spec) for spec in specs)], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
