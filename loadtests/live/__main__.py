@@ -107,9 +107,10 @@ async def _played_by(
     _say("measuring single events")
     idle_ms = await standing.idle()
     alone_ms = 1e3 * max(fixed + row for fixed, row in LATENCY_S.values())
-    if (idle_ms["p50"] or 0.0) < alone_ms:
-        raise SystemExit(f"single events take {idle_ms['p50']} ms, members alone {alone_ms:g}: they do not answer")
-    way_ms = (idle_ms["p50"] or 0.0) - alone_ms
+    single_ms = idle_ms["p50"] or 0.0
+    if single_ms < alone_ms:
+        raise SystemExit(f"single events take {single_ms} ms, members alone {alone_ms:g}: they do not answer")
+    way_ms = single_ms - alone_ms
     _say(f"idle {idle_ms}, of which members {alone_ms:g} ms; playing")
     if contender == "guidevane":
         async with standing.steered(rate(times), most):

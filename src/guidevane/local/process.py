@@ -136,6 +136,16 @@ def marked(state_dir: Path) -> list[psutil.Process]:
     return found
 
 
+def in_session(leader: int) -> list[psutil.Process]:
+    """Return the processes of the session that a process leads, or led."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
+    return found
+
+
 def last_lines(path: Path, *, count: int = 12) -> str:
     """Return the last lines of a log, indented, for a message that names the cause."""
     try:

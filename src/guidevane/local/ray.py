@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 from dataclasses import dataclass, fields
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import psutil
 from typing_extensions import override
 
 from guidevane.local.ports import free_ports
-from guidevane.local.process import Progress, end_all, silent
+from guidevane.local.process import Progress, end_all, in_session, silent
 from guidevane.local.ray_files import keep_logs, make_private, session_dir
 from guidevane.local.secret import new_token
 from guidevane.local.server import LocalServer
@@ -150,23 +148,16 @@ class LocalRay(LocalServer):
         if self._ports is None:
             self._ports = _Ports(*free_ports(len(fields(_Ports))))
             new_token(self.token_path)
-        ports, restarted = self._ports, self._led is not None
+        ports = self._ports
+        first = ("--replicas-first",) if self._led is not None else ()
         if self._led is not None:
             # A head that was killed leaves agents and replicas behind; they are found by the session that it led.
-            await asyncio.to_thread(end_all, _in_session(self._led), grace_s=0.0)
+            await asyncio.to_thread(end_all, in_session(self._led), grace_s=0.0)
         sockets = session_dir(self._state_dir)
         make_private(sockets)
         # -P: else the script's directory comes first, and `import ray` finds this very file.
         argv = [
-            *(
-                sys.executable,
-                "-P",
-                str(_HEAD),
-                *(["--replicas-first"] if restarted else []),
-                "start",
-                "--head",
-                "--block",
-            ),
+            *(sys.executable, "-P", str(_HEAD), *first, "start", "--head", "--block"),
             *("--disable-usage-stats", "--log-color=false"),
             *("--node-ip-address=127.0.0.1", f"--port={ports.gcs}", f"--temp-dir={sockets}"),
             *("--dashboard-host=127.0.0.1", f"--dashboard-port={ports.dashboard}"),
@@ -205,19 +196,10 @@ class LocalRay(LocalServer):
         session = self._process.pid
         await super().stop(grace_s=grace_s)
         # Ray's agents sometimes survive their raylet. They are found by the session that the head has led.
-        await asyncio.to_thread(end_all, _in_session(session), grace_s=_SWEEP_GRACE_S)
+        await asyncio.to_thread(end_all, in_session(session), grace_s=_SWEEP_GRACE_S)
         await asyncio.to_thread(keep_logs, self._state_dir)
 
     def _known_ports(self) -> _Ports:
         if self._ports is None:
             raise RuntimeError("the local Ray has no ports before it is started")
         return self._ports
-
-
-def _in_session(leader: int) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == leader:
-                found.append(process)
-    return found

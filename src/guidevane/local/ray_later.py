@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 import psutil
 
-WITHIN_S = 30.0
+from guidevane.local.process import in_session
+
+_WITHIN_S = 30.0
 """So long after the raylet everything else is started, whatever there is."""
 _LOOK_S, _LOOKS = 0.5, 4
 _BUSY = 75.0
@@ -19,21 +22,18 @@ _REPLICA = "ray::ServeRepli"
 def replicas() -> None:
     """Return when this session has a replica and the machine had time for two seconds; after half a minute anyway."""
     looks = 0
-    for _ in range(round(WITHIN_S / _LOOK_S)):
+    for _ in range(round(_WITHIN_S / _LOOK_S)):
         looks = looks + 1 if psutil.cpu_percent(interval=_LOOK_S) < _BUSY and _any() else 0
         if looks == _LOOKS:
             return
 
 
 def _any() -> bool:
-    session = os.getsid(0)
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session and process.name().startswith(_REPLICA):
+    for process in in_session(os.getsid(0)):
+        # One may have ended since it was listed.
+        with contextlib.suppress(psutil.Error):
+            if process.name().startswith(_REPLICA):
                 return True
-        except (OSError, psutil.Error):
-            # It has ended since it was listed.
-            continue
     return False
 
 

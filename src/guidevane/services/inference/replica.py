@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from guidevane.services.inference.members import Scores, Vectors
 
 
-_ASKED = 2
+_PROTOCOL = 2
 """Counts up with :meth:`MemberReplica.predict`: a room of one version must not go on with replicas of another."""
 
 
@@ -50,7 +50,7 @@ class MemberSpec:
 
 def identity_of(specs: Sequence[MemberSpec]) -> str:
     """Return a name of a replica that changes with everything that could change an answer, and how it is asked."""
-    text = json.dumps([_ASKED, *(asdict(spec) for spec in specs)], sort_keys=True)
+    text = json.dumps([_PROTOCOL, *(asdict(spec) for spec in specs)], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
