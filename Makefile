@@ -19,7 +19,7 @@ ROOMS_DRILLED ?= apart
 SEED ?= 1
 TIMES ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-shared fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-steering-heaps bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ bench-live: $(STAMP) ## the controller on real Kafka and Ray, against Ray's auto
 
 bench-steering: $(STAMP) ## who steers best, on simulated clusters (FULL=1: all cells and seeds; BENCH="--only 'image-*'")
 	$(BIN)/python -m loadtests.steering.bench $(if $(FULL),--full) $(BENCH)
+
+bench-steering-heaps: $(STAMP) ## the same on events that come in heaps
+	$(BIN)/python -m loadtests.steering.bench --heaps $(BENCH)
 
 bench-steering-drawn: $(STAMP) ## the same on random graphs and traffic, those held out apart
 	$(BIN)/python -m loadtests.steering.bench --drawn $(BENCH)

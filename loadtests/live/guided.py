@@ -79,8 +79,8 @@ class Guided:
             for name in HOT
         )  # fmt: skip
         return Observation(
-            at_us=round((_EPOCH_S + seen.time_s) * 1e6), pipeline="guided", counts=seen.counts, ended=seen.ended,
-            missed=seen.missed, shed=seen.shed, stages=stages,
+            at_us=round((_EPOCH_S + seen.time_s) * 1e6), pipeline="guided", counts=seen.counts, tenths=seen.tenths,
+            ended=seen.ended, missed=seen.missed, shed=seen.shed, stages=stages,
             members=tuple(self._member(seen.stage(each.name)) for each in self.site.members),
             expected_per_s=seen.expected_per_s,
         )  # fmt: skip

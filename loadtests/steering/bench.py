@@ -72,7 +72,7 @@ def play_all(chosen: Sequence[Cell], names: Sequence[str], path: Path, processes
 
 
 def chosen_cells(pattern: str, which: str) -> list[Cell]:
-    """Return the cells of a choice (``quick``, ``full``, ``drawn`` or ``held-out``) whose names match.
+    """Return the cells of a choice (``quick``, ``full``, ``heaps``, ``drawn`` or ``held-out``) whose names match.
 
     Raises:
         Misconfigured: none does; the message lists them.
@@ -80,7 +80,7 @@ def chosen_cells(pattern: str, which: str) -> list[Cell]:
     if which in {"drawn", "held-out"}:
         every = cells.drawn_by_number(held_out=which == "held-out")
     else:
-        every = cells.full() if which == "full" else cells.quick()
+        every = {"full": cells.full, "heaps": cells.heaped}.get(which, cells.quick)()
     found = [each for each in every if fnmatch.fnmatch(each.name, pattern)]
     if not found:
         raise Misconfigured(f"no cell is called {pattern!r} → one of: {', '.join(each.name for each in every)}")
@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     which = parser.add_mutually_exclusive_group()
     for name, what in (
         ("full", "all pipelines, workloads, rates, start-ups and seeds"),
+        ("heaps", "events that come in heaps, half an hour each"),
         ("drawn", "random graphs and traffic: those to work with"),
         ("held-out", "random graphs and traffic: those to be judged by"),
     ):

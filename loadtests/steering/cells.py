@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from loadtests.steering import drawn, pipelines, unseen, workloads
+from loadtests.steering import drawn, heaps, pipelines, unseen, workloads
 from loadtests.steering.case import Case
 
 if TYPE_CHECKING:
     from loadtests.steering.drawn import Drawn
+    from loadtests.steering.heaps import Heaps
     from loadtests.steering.unseen import Unseen
 
 QUICK_WORKLOADS = ("step", "spike", "diurnal")
 QUICK_S, QUICK_RATE, RATES, SEEDS = 900, 60.0, (40.0, 120.0, 300.0), (1, 2, 3, 4, 5)
+HEAPED_S = 1800
 STARTUPS_S = (5.0, 35.0)
 """Start-ups of GPUs besides the 20 s of the graph files, at 120/s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A pipeline on a workload, or an unseen or drawn case, with a seed."""
+    """A pipeline on a workload, or an unseen or drawn case or one of heaps, with a seed."""
 
     pipeline: str
     workload: str
@@ -29,7 +31,7 @@ class Cell:
     seconds: int
     seed: int
     gpu_startup_s: float | None = None
-    unseen: Unseen | Drawn | None = None
+    unseen: Unseen | Drawn | Heaps | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +67,11 @@ def quick() -> list[Cell]:
 def drawn_by_number(*, held_out: bool) -> list[Cell]:
     """Return the drawn cases of one half; each says itself how long it lasts."""
     return [Cell("", "", 0.0, 0, 1, unseen=each) for each in drawn.cases(held_out=held_out)]
+
+
+def heaped() -> list[Cell]:
+    """Return the cells in which events come in heaps, half an hour each."""
+    return [Cell("", "", 0.0, HEAPED_S, 1, unseen=each) for each in heaps.CELLS]
 
 
 def full() -> list[Cell]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loadtests.steering.plant.columns import Floats, Ints
 
 TICK_S = 1.0
-_HALVES = 2
+_HALVES, _TENTHS = 2, 10
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,14 @@ class _Eyes:
         """Return what happened since the last look."""
         cluster, c = self.cluster, self.cluster.state
         now, began = cluster.now_s, max(cluster.now_s - TICK_S, 0.0)
-        bounds = np.searchsorted(c.arrival_s, np.linspace(began, now, _HALVES + 1))
+        bounds = np.searchsorted(c.arrival_s, np.linspace(began, now, _TENTHS + 1))
         ended = c.done[self.done : cluster.ended]
         late = c.done_s[ended] - c.arrival_s[ended] > cluster.scene.deadline_s
         seen = Observation(
             time_s=now,
             interval_s=now - began,
-            counts=tuple(np.diff(bounds).tolist()) if now > 0 else (),
+            counts=tuple(np.diff(bounds[:: _TENTHS // _HALVES]).tolist()) if now > 0 else (),
+            tenths=tuple(np.diff(bounds).tolist()) if now > 0 else (),
             stages=tuple(self._stage(s) for s in range(len(cluster.scene.graph.stages))),
             ended=ended.size,
             missed=int(late.sum()),

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 OURS = "guidevane"
 EVALUATION = "The evaluation's pipelines"
-TITLES = {"unseen": "Unseen graphs on recordings", "drawn": "Drawn graphs and traffic"}
+TITLES = {
+    "unseen": "Unseen graphs on recordings",
+    "heaps": "Events that come in heaps",
+    "drawn": "Drawn graphs and traffic",
+}
 SUMMARY = (
     "policy", "cells held", "mean miss", "worst miss", "$/oracle, cells held: mean", "median", "worst",
     "$/oracle, all cells", "ours − theirs, cells both hold (95 %)", "s to converge, median", "never", "actions/cell",

@@ -125,7 +125,7 @@ class Histogram(TypedDict):
 
 
 class Arrived(TypedDict):
-    """How many events of one half second of event time a stage answered."""
+    """How many events of one slot of event time a stage answered."""
 
     stage: str
     from_us: int
@@ -144,6 +144,7 @@ class Telemetry(TypedDict):
     gauges: dict[str, float]
     histograms: dict[str, Histogram]
     arrivals: list[Arrived]
+    arrivals_by_tenth: list[Arrived]
 
 
 class Control(TypedDict):

@@ -61,7 +61,8 @@ def _compile(schema: Any, named: dict[str, _Node], costly: set[str]) -> _Node:  
     match schema["type"]:
         case "record" | "error":
             node = named[schema["name"]] = _Node("record", parts=[])
-            node.parts.extend(_compile(field["type"], named, costly) for field in reversed(schema["fields"]))
+            # In their order: a type that one field names is known to those after it.
+            node.parts.extend([_compile(field["type"], named, costly) for field in schema["fields"]][::-1])
             return node
         case "enum":
             node = named[schema["name"]] = _Node("enum", symbols=len(schema["symbols"]))

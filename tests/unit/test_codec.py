@@ -177,6 +177,31 @@ def test_the_budget_is_a_hundred_thousand_values():
     assert cause_of(codec, "a.many", codec.encode("a.many", {"k": "a", "n": [1] * 100_001})) == "decode_budget"
 
 
+def test_a_type_that_one_field_names_serves_the_fields_after_it():
+    point = {
+        "type": "record",
+        "name": "Point",
+        "fields": [{"name": "x", "type": "long"}, {"name": "y", "type": "double"}],
+    }
+    kind = {"type": "enum", "name": "Kind", "symbols": ["a", "b"]}
+    fields = [
+        {"name": "from", "type": point},
+        {"name": "kind", "type": kind},
+        {"name": "way", "type": {"type": "array", "items": "Point"}},
+        {"name": "to", "type": ["null", "Point"]},
+        {"name": "kinds", "type": {"type": "map", "values": "Kind"}},
+    ]
+    codec = codec_of(contract("a.way", fields))
+    body = {
+        "k": "e1", "from": {"x": 1, "y": 0.5}, "kind": "b", "way": [{"x": n, "y": n / 2} for n in range(70)],
+        "to": {"x": -3, "y": 1e9}, "kinds": {"one": "a", "two": "b"},
+    }  # fmt: skip
+    value = codec.encode("a.way", body)
+
+    assert codec.decode("a.way", value) == codec.decode("a.way", value, trusted=True) == body
+    assert cause_of(codec, "a.way", value[:-1]) == "truncated"
+
+
 def test_blocks_with_a_negative_count_carry_their_size():
     codec = codec_of(contract("a.blocks", [{"name": "n", "type": {"type": "array", "items": "int"}}]))
     head = struct.pack(">BI", 0, codec.catalogue.latest("a.blocks").id) + b"\x00"

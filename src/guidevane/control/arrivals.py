@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+SPREAD: Final = 32.0
+"""Where the dispersion is higher, events come in heaps: how many at once decides, not how many a second."""
 
 
 def gamma_arrivals(rate_per_s: float, scv: float, n: int, seed: int) -> npt.NDArray[np.float64]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guidevane.control.arrivals import SPREAD
 from guidevane.control.planner import Infeasible
 from guidevane.control.question import Forecast, Question, answer, forecast
 from guidevane.errors import Misconfigured
@@ -52,7 +53,9 @@ class Live:
     def question(self) -> Question:
         """Return the question that the live pipeline is an answer to."""
         arrivals = _arrivals(self.halves)
-        recorded = arrivals if len(arrivals) >= _LEAST_EVENTS else None
+        # Of events that come in heaps the half seconds do not tell how closely.
+        told = len(arrivals) >= _LEAST_EVENTS and self.dispersion <= SPREAD
+        recorded = arrivals if told else None
         return Question(
             graph=self.graph, slo_s=self.slo_s, rate_per_s=max(self.rate_per_s, 1.0), scv=max(self.dispersion, 0.1),
             epsilon=self.epsilon, arrivals_s=recorded,

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from guidevane.control.arrivals import SPREAD
 from guidevane.control.headroom import Headroom
-from guidevane.control.table import class_of
+from guidevane.control.table import CLASSES, class_of
 from guidevane.control.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Memory:
     observations that brought no more than was planned for, from which the slow integral moves
     ``margin``. ``dispersion``: the one planned for; ``bursts``: the usual one. ``choice``: the hardware, and what
     was regretted of it. ``opening_per_s``: what was expected at the beginning; ``reserves``: by stage, the rate to be
-    ready for whatever comes (``reserve``).
+    ready for whatever comes (``reserve``). ``mixed``: by stage, whether replicas of more than one kind may have served.
     """
 
     traffic: Traffic = field(default_factory=Traffic)
@@ -56,6 +57,7 @@ class Memory:
     margin_at_s: float = 0.0
     recent: tuple[tuple[int, int], ...] = ()
     corrections: tuple[Correction, ...] = ()
+    mixed: tuple[bool, ...] = ()
     dispersion: float = 2.0
     bursts: float = 2.0
     opening_per_s: float = 0.0
@@ -76,18 +78,26 @@ class Memory:
 
 def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, memory: Memory) -> Memory:
     """Return the memory with an observation taken in."""
-    traffic = memory.traffic.after(seen.counts, seen.interval_s)
+    traffic = memory.traffic.after(seen.counts, seen.interval_s, seen.tenths)
     forget = math.exp(-seen.interval_s / tuning.budget_memory_s)
     # What nobody was ready for yet is headroom's to learn from, not the margin's.
     starting = any(seen.stage(name).pending for name in graph.names)
     foreseen = traffic.demand_per_s() <= memory.ready_for and not starting
     recent = (*memory.recent, (seen.ended, seen.missed if foreseen else 0))[-120:]
+    looked = [seen.stage(name) for name in graph.names]
+    mixed = tuple(
+        len(stage.hardware) > 1 and bool(each.pending or each.retiring)
+        for stage, each in zip(graph.stages, looked, strict=True)
+    )
     corrections = tuple(
-        correction.learn(
+        correction
+        # While hardware changes, what is served is served by the old: it says nothing of the new.
+        if now or before
+        else correction.learn(
             stage.on(each.hardware).profile, [(served.batch, served.mean_s, served.count) for served in each.served]
         )
-        for stage, each, correction in zip(
-            graph.stages, (seen.stage(name) for name in graph.names), memory.corrections, strict=True
+        for stage, each, correction, now, before in zip(
+            graph.stages, looked, memory.corrections, mixed, memory.mixed or mixed, strict=True
         )
     )
     bursts = _drawn(memory.bursts, traffic, seen, memory.headroom.usual_per_s)
@@ -100,6 +110,9 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
         ended = sum(each for each, _ in recent)
         burnt = sum(each for _, each in recent) / ended if ended else 0.0
         pull = min(max((burnt - epsilon) / max(epsilon, _LEAST_EPSILON), -1.0), 2.0)
+        if dispersion > SPREAD and burnt > epsilon:
+            # Of heaps it is their size that matters, not the rate.
+            bursts = min(bursts * _LARGER, CLASSES[-1])
         margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 1.0), 1.3), seen.time_s
     return replace(
         memory,
@@ -108,6 +121,7 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
         misses=memory.misses * forget + seen.missed,
         recent=recent,
         corrections=corrections,
+        mixed=mixed,
         dispersion=dispersion,
         bursts=bursts,
         margin=margin,
@@ -116,14 +130,18 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
 
 
 _LEAST_EPSILON = 1e-4
+_LARGER = 1.5
 _UP_S, _DOWN_S = 30.0, 300.0
 
 
 def _drawn(bursts: float, traffic: Traffic, seen: Observation, usual_per_s: float) -> float:
     """Return the usual dispersion one observation later: it rises within half a minute of traffic, and falls in five.
 
-    What comes in a lull says little of how bursty the traffic is that matters: seconds count by their events.
+    What comes in a lull says little of how bursty the traffic is that matters: seconds count by their events. What
+    is sure is believed at once. Half seconds tell no heap from what took half a second to come: more than
+    ``SPREAD`` only tenths of a second say.
     """
-    span_s = _UP_S if traffic.dispersion > bursts else _DOWN_S
+    came = min(traffic.dispersion, SPREAD)
+    span_s = _UP_S if came > bursts else _DOWN_S
     weight = min(sum(seen.counts) / max(usual_per_s, 1e-9), 3 * seen.interval_s) / span_s
-    return bursts + min(weight, 1.0) * (traffic.dispersion - bursts)
+    return max(bursts + min(weight, 1.0) * (came - bursts), min(traffic.at_least, SPREAD), traffic.heaped)

@@ -210,6 +210,7 @@ class Guide:
             time_s=seen.at_us / 1e6,
             interval_s=len(seen.counts) / 2,
             counts=seen.counts,
+            tenths=seen.tenths,
             stages=tuple(self._station(stage.name, seen, batch, lag) for stage in graph.stages),
             ended=seen.ended,
             missed=seen.missed,

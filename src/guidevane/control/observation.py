@@ -99,7 +99,8 @@ class LineSeen:
 class Observation:
     """A pipeline at ``at_us``: what the last ``interval_s`` brought, and how it stands.
 
-    ``counts``: events by event time, one number for each half second of the interval that is complete.
+    ``counts``: events by event time, one number for each half second of the interval that is complete. ``tenths``: the
+    same by tenth of a second, a second later, without those that were told late; empty where nobody tells them.
     ``ended``, ``missed``, ``shed``: decisions since the last observation; late, shed and dead ones are missed.
     ``way_s``: the median time of an event's way that neither service nor fetch waits explain. ``expected_per_s``:
     the rate before this controller came, as far as anybody knows. ``missing`` names the stages that say nothing;
@@ -110,6 +111,7 @@ class Observation:
     pipeline: str
     interval_s: float = 1.0
     counts: tuple[int, ...] = ()
+    tenths: tuple[int, ...] = ()
     ended: int = 0
     missed: int = 0
     shed: int = 0

@@ -65,7 +65,8 @@ class Observation:
     """A pipeline at ``time_s``: what the last ``interval_s`` brought.
 
     ``counts``: events that arrived in each of equal parts of the interval, in order (two parts of a
-    second where the interval is one). ``ended``: events whose outcome is known since, ``missed`` of them
+    second where the interval is one). ``tenths``: events by tenth of a second, those that were told in time, maybe of a
+    little earlier; empty where nobody tells. ``ended``: events whose outcome is known since, ``missed`` of them
     late, shed or failed; ``shed`` of those never computed to the end on purpose. ``expected_per_s``: the
     rate that an operator would have named beforehand; the same for every policy, and at time 0 all
     that there is.
@@ -79,6 +80,7 @@ class Observation:
     missed: int = 0
     shed: int = 0
     expected_per_s: float | None = None
+    tenths: tuple[int, ...] = ()
 
     @property
     def arrivals(self) -> int:

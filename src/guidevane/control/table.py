@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guidevane.control.arrivals import gamma_arrivals
+from guidevane.control.arrivals import SPREAD, gamma_arrivals
 from guidevane.control.planner import Infeasible, quick_plan
 from guidevane.control.shedding import ahead_s
 from guidevane.control.simulation import Simulation, Trace
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STEP = 1.08
 """From one rate of the table to the next."""
 
-CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """The dispersions that are planned for (squared coefficients of variation)."""
 
 _EVENTS = 4000
@@ -86,7 +86,8 @@ class Table:
             if key not in self._probes:
                 if len(self._probes) > _MOST_PROBES:
                     self._probes.pop(next(iter(self._probes)))
-                arrivals = gamma_arrivals(STEP**at, CLASSES[key[1]], _EVENTS, 3)
+                scv = CLASSES[key[1]]
+                arrivals = gamma_arrivals(STEP**at, scv, int(_EVENTS * _longer(scv)), 3)
                 trace = Trace.draw(self.graph, arrivals, 3)
                 self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 20)
             ahead = ahead_s(self.graph, settings, STEP**at, self.slo_s)
@@ -177,7 +178,9 @@ class Table:
     def _row(self, at: int, kind: int) -> Row:
         key = (at, kind)
         if key not in self._planned and self.hardware is not None and at % ANCHOR:
-            self._planned[key] = self._between(at, kind)
+            # Of heaps, a rate tells how often they come, hardly what they take: the next anchor's row will do.
+            heaps, above = CLASSES[kind] > SPREAD, at - at % ANCHOR + ANCHOR
+            self._planned[key] = self._row(above, kind) if heaps else self._between(at, kind)
         if key not in self._planned:
             rate, scv = STEP**at, CLASSES[kind]
             trial = self._trial(at, kind)
@@ -190,6 +193,11 @@ class Table:
                 row = Row(rate, scv, settings, hourly_usd(self.graph, settings), feasible=False)
             self._planned[key] = row
         return self._planned[key]
+
+
+def _longer(scv: float) -> float:
+    """Return how many times as long a probe is where events come in heaps: it shall hold many of them."""
+    return min(max(scv / 16, 1.0), 2.0)
 
 
 def place(rate_per_s: float) -> int:

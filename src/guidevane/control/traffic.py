@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from guidevane.control.arrivals import SPREAD
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,6 +30,10 @@ _STEEPEST = 2.0
 _PRIOR_BLOCKS = 2
 _RISING_S, _LEAST_RISE_S, _Z_RISE = (120, 60, 30), 6.0, 3.5
 _ENDS_S, _Z_END = (5, 10, 20, 30), 1.5
+_TENTHS, _IN_HALF = 100, 5
+_FEWEST, _Z_SURE = 3, 3.09
+_HEAPS_S = 300.0
+"""Heaps are forgotten with this time constant."""
 _CHANCE = 2.0
 """What the best of all steps explains more than a line by chance alone, in variances of a count."""
 
@@ -49,8 +55,11 @@ class Traffic:
     ``halves``: events in each half second, the newest last. ``rate_per_s``: the mean over the longest window
     that no shorter one contradicts, so that it is steady while nothing changes and follows at
     once where something does. ``dispersion``: Var/Mean of the half seconds' counts, the median
-    over blocks of ten seconds (1 for a Poisson process). ``span_s``: the window that was taken; ``steady_s``: the
-    longest in which nothing changed. ``rise``: how the rate rises now, ``None`` where it does not.
+    over blocks of ten seconds (1 for a Poisson process). ``heaped``: what tenths of a second have at least, now or
+    lately: a heap each half second looks calm by half seconds. ``at_least``: what the half seconds of the last ten
+    seconds have at least. ``tenths``: events in each tenth, as far as they are told. ``span_s``: the window that was
+    taken; ``steady_s``: the longest in which nothing changed. ``rise``: how the rate rises now, ``None`` where it does
+    not.
 
     >>> calm = Traffic()
     >>> for _ in range(60):
@@ -67,21 +76,27 @@ class Traffic:
     span_s: float = 0.0
     steady_s: float = 0.0
     rise: Rise | None = None
+    tenths: tuple[int, ...] = ()
+    heaped: float = 0.0
+    at_least: float = 0.0
 
-    def after(self, counts: Sequence[int], interval_s: float) -> Traffic:
+    def after(self, counts: Sequence[int], interval_s: float, tenths: Sequence[int] = ()) -> Traffic:
         """Return the traffic one interval later; ``counts`` are equal parts of it."""
+        fine = (*self.tenths, *tenths)[-_TENTHS:]
         halves = (*self.halves, *_in_halves(counts, interval_s))[-_KEPT:]
         if not halves:
             return self
         dispersion = _dispersion(halves)
-        # What was contradicted once is not believed again.
-        rate, span_s = _steady(halves, dispersion, self.steady_s + interval_s)
+        heaped = max(_at_least(fine), self.heaped * math.exp(-interval_s / _HEAPS_S))
+        # A heap is no other rate. What was contradicted once is not believed again.
+        spread = max(dispersion, heaped) if heaped > SPREAD else dispersion
+        rate, span_s = _steady(halves, spread, self.steady_s + interval_s)
         steady_s = span_s
         rise = _rise(halves, dispersion)
         if rise is not None and rise.span_s > span_s:
             # Who rises is above the mean of any window.
             rate, span_s = max(rate, rise.now_per_s), rise.span_s
-        return Traffic(halves, rate, dispersion, span_s, steady_s, rise)
+        return Traffic(halves, rate, dispersion, span_s, steady_s, rise, fine, heaped, _at_least(_summed(fine)))
 
     def count(self, window_s: float) -> int:
         """Return the events of the last ``window_s`` seconds (of what is kept, at most)."""
@@ -139,6 +154,31 @@ def _dispersion(halves: Sequence[int]) -> float:
             blocks.append(sum((each - mean) ** 2 for each in block) / (_BLOCK - 1) / mean)
     prior = [_PRIOR_DISPERSION] * max(_PRIOR_BLOCKS - len(blocks) // 2, 0)
     return max(median([*blocks, *prior]), 0.1) if blocks or prior else _PRIOR_DISPERSION
+
+
+def _summed(tenths: Sequence[int]) -> tuple[int, ...]:
+    """Return the counts of the half seconds that end with the newest."""
+    whole = tenths[len(tenths) % _IN_HALF :]
+    return tuple(sum(whole[at : at + _IN_HALF]) for at in range(0, len(whole), _IN_HALF))
+
+
+def _at_least(told: Sequence[int]) -> float:
+    """Return a dispersion that counts are above but once in a thousand times, were they Poisson's but for a factor."""
+    counts = np.asarray(told, dtype=np.float64)
+    free = len(counts) - 1
+    mean = float(counts.mean()) if len(counts) else 0.0
+    if free < _FEWEST or mean <= 0:
+        return 0.0
+    # A step or a ramp is far from the mean as well, but two of its counts in a row differ little (von Neumann, 1941).
+    squares = min(float((np.diff(counts) ** 2).sum()) / 2, float(((counts - mean) ** 2).sum()))
+    return squares / mean / _chi_square(free)
+
+
+@cache
+def _chi_square(free: int) -> float:
+    """Return what a chi-square of so many degrees of freedom exceeds once in a thousand (Wilson and Hilferty, 1931)."""
+    part = 2 / (9 * free)
+    return free * (1 - part + _Z_SURE * math.sqrt(part)) ** 3
 
 
 def _steady(halves: Sequence[int], dispersion: float, most_s: float) -> tuple[float, float]:

@@ -188,7 +188,7 @@ class Metrics:
         """
         new, old = self.snapshot(), self._drained
         with self._lock:
-            arrivals = self._arrivals.drain()
+            arrivals, tenths = self._arrivals.drain(), self._arrivals.drain_tenths()
         since_us = now_us if self._since_us is None else self._since_us
         self._drained, self._since_us = new, now_us
         histograms = {}
@@ -208,6 +208,7 @@ class Metrics:
             gauges={series.key: value for series, value in new.gauges.items()},
             histograms=histograms,
             arrivals=arrivals,
+            arrivals_by_tenth=tenths,
         )
 
 

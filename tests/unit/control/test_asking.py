@@ -79,5 +79,12 @@ def test_given_a_question_that_makes_no_sense_then_it_says_what_would(asked, say
         whatif(LIVE, **asked)
 
 
+def test_given_events_in_heaps_then_arrivals_are_drawn_as_half_seconds_do_not_tell_them() -> None:
+    found = whatif(replace(LIVE, dispersion=64.0))
+
+    assert found["asked"]["arrivals"] == "drawn"
+    assert found["as_it_is"]["p99_ms"] > 2 * whatif(LIVE)["as_it_is"]["p99_ms"]
+
+
 def test_given_hardly_any_traffic_then_arrivals_are_drawn() -> None:
     assert whatif(replace(LIVE, halves=(1, 0, 2)))["asked"]["arrivals"] == "drawn"

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from guidevane.control.arrivals import gamma_arrivals
+from guidevane.control.belief import Memory, Tuning, observed
 from guidevane.control.bridging import bridged
 from guidevane.control.headroom import Headroom
 from guidevane.control.plant import Action, Observation, Served, Setting, StageObservation
+from guidevane.control.profile import Correction
 from guidevane.control.reading import read_graph
 from guidevane.control.steer import Steering
 from guidevane.control.traffic import Traffic
@@ -255,3 +258,78 @@ def test_a_larger_budget_never_asks_for_more_headroom(demands, share):
         return max(15.0 * chosen.factor, chosen.level_per_s)
 
     assert ready_for(2 * share) <= ready_for(share) + 1e-9
+
+
+def heaps_of(per_tenth: list[int], seconds: int) -> Traffic:
+    """Return the traffic of a second's tenths, again and again."""
+    traffic = Traffic()
+    for _ in range(seconds):
+        halves = [sum(per_tenth[:5]), sum(per_tenth[5:])]
+        traffic = traffic.after(halves, 1.0, per_tenth)
+    return traffic
+
+
+def test_given_a_heap_each_half_second_when_counted_by_tenth_then_it_is_no_calm_traffic():
+    heaped = heaps_of([0, 50, 0, 0, 0, 0, 50, 0, 0, 0], 60)
+
+    assert heaped.rate_per_s == pytest.approx(100)
+    assert heaped.dispersion == pytest.approx(0.1)
+    assert 16 < heaped.heaped < 50
+
+
+def test_given_one_heap_a_minute_ago_then_it_is_not_forgotten_yet_but_less_and_less():
+    traffic = heaps_of([0, 200, 0, 0, 0, 0, 0, 0, 0, 0], 1)
+    first = traffic.heaped
+    for _ in range(60):
+        traffic = traffic.after([1, 1], 1.0, [1, 0, 0, 0, 0, 1, 0, 0, 0, 0])
+
+    assert first > 32
+    assert 0.5 * first < traffic.heaped
+
+
+@pytest.mark.parametrize("scv", [1.0, 4.0])
+def test_given_traffic_without_heaps_then_what_is_sure_of_its_dispersion_is_rarely_more_than_it_is(scv):
+    arrivals = gamma_arrivals(120.0, scv, 120 * 400, 5)
+    counts = np.histogram(arrivals, bins=np.arange(0.0, 300.01, 0.1))[0].reshape(-1, 10)
+    traffic, sure = Traffic(), []
+    for tenths in counts:
+        traffic = traffic.after([tenths[:5].sum(), tenths[5:].sum()], 1.0, tenths.tolist())
+        sure.append(max(traffic.heaped, traffic.at_least))
+
+    assert np.mean(np.array(sure) > 1.1 * scv) < 0.05
+
+
+def test_given_a_step_then_it_is_no_heap():
+    random, traffic = np.random.default_rng(4), Traffic()
+    for second in range(60):
+        tenths = random.poisson(4.0 if second < 30 else 16.0, 10).tolist()
+        traffic = traffic.after([sum(tenths[:5]), sum(tenths[5:])], 1.0, tenths)
+        assert max(traffic.heaped, traffic.at_least) < 2.5
+
+
+def test_given_nobody_who_tells_tenths_then_nothing_is_said_of_heaps():
+    assert heaps_of([0, 50, 0, 0, 0, 0, 50, 0, 0, 0], 5).heaped > 0
+    assert Traffic().after([50, 50], 1.0).after([50, 50], 1.0).heaped == 0
+
+
+def test_given_hardware_that_changes_then_the_old_ones_batches_say_nothing_of_the_new():
+    graph = read_graph(
+        {"stages": {"model": {"hardware": {"slow": {"1": 100, "8": 400}, "quick": {"1": 25, "8": 100}}}}, "edges": []}
+    )
+    memory = Memory(corrections=(Correction(),))
+
+    def seen(second: float, mean_s: float, **standing: object) -> Observation:
+        stage = StageObservation(
+            name="model", arrivals=40, queue=0, ready=3, hardware="quick", batch=8,
+            served=(Served(8, mean_s, 40),), **standing,
+        )  # fmt: skip
+        return Observation(time_s=second, interval_s=1.0, counts=(20, 20), stages=(stage,), ended=40)
+
+    for second, observation in enumerate(
+        [seen(0, 0.4, pending=(9.0,)), seen(1, 0.4, retiring=1), seen(2, 0.4)], start=1
+    ):
+        memory = observed(graph, 0.01, Tuning(), observation, memory)
+        assert memory.corrections[0].weight == 0, second
+    memory = observed(graph, 0.01, Tuning(), seen(3, 0.15), memory)
+
+    assert memory.corrections[0].ratio == pytest.approx(1.5, rel=0.05)

@@ -175,6 +175,22 @@ def test_given_events_by_event_time_then_each_half_second_is_told_once_it_is_com
     assert look(window, 13.0).counts == (0, 0)
 
 
+def test_given_a_heap_then_it_is_told_by_tenth_and_what_is_told_late_is_no_heap() -> None:
+    window = Window("p", {"deep": ("deep",)})
+    room = Instance(window, "ingest", "a")
+    look(window, 10.0)
+    room.metrics.arrive("ingest", np.array([10.12e6] * 30 + [10.75e6, 4.0e6]), 11_000_000)
+    room.speaks(11)
+    assert look(window, 11.0).tenths == (0,) * 10
+
+    told = look(window, 12.0).tenths + look(window, 13.0).tenths
+    room.metrics.arrive("ingest", np.array([10.5e6] * 90), 13_500_000)
+    room.speaks(14)
+
+    assert [told[11], told[17], sum(told), len(told)] == [30, 1, 31, 20]
+    assert look(window, 14.0).tenths == (0,) * 10
+
+
 def test_given_a_backlog_that_grows_then_what_nobody_answered_yet_counts_as_come() -> None:
     window = Window("p", {"deep": ("deep",)})
     room = Instance(window, "ingest", "a")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from guidevane.codec import Codec
 from guidevane.pipelines import employment
 from guidevane.pipelines.employment.data import load
 from guidevane.telemetry import names
-from guidevane.telemetry.arrivals import SLOT_US, SLOTS, Arrivals
+from guidevane.telemetry.arrivals import SLOT_US, SLOTS, TENTH_US, TENTHS, Arrivals
 from guidevane.telemetry.metrics import Metrics, Series
 from guidevane.telemetry.service import served, size_class
 from guidevane.testing import ManualClock, run_pipeline
@@ -54,6 +56,23 @@ def test_given_the_same_events_when_cut_into_batches_anyhow_then_the_counts_are_
     assert counted == {
         int(slot * SLOT_US): int(n) for slot, n in zip(*np.unique(times // SLOT_US, return_counts=True), strict=True)
     }
+
+
+@given(st.lists(TIMES, max_size=8), st.lists(st.integers(0, 2 * TENTHS * TENTH_US), max_size=40))
+def test_given_any_event_times_then_those_of_the_last_seconds_and_no_others_are_told_by_tenth(
+    batches: list[list[int]], ages_us: list[int]
+) -> None:
+    arrivals = Arrivals()
+    for batch in [*batches, [NOW_US - age for age in ages_us] or [0]]:
+        arrivals.add("ingest", np.array(batch, np.float64), NOW_US)
+    oldest_us = (NOW_US // TENTH_US - TENTHS + 1) * TENTH_US
+    recent = [NOW_US - age for age in ages_us if NOW_US - age >= oldest_us]
+    recent += [each for batch in batches for each in batch if oldest_us <= each <= NOW_US]
+
+    told = {each["from_us"]: each["events"] for each in arrivals.drain_tenths()}
+
+    assert told == Counter(each // TENTH_US * TENTH_US for each in recent)
+    assert arrivals.drain_tenths() == []
 
 
 @given(st.lists(st.tuples(st.integers(1, 4096), st.floats(0.001, 2.0)), min_size=1, max_size=50))

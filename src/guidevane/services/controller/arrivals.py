@@ -1,4 +1,4 @@
-"""How many events came in each half second, by event time: what a stall or a backlog of ours does not change."""
+"""How many events came in each slot of event time: what a stall or a backlog of ours does not change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ _SETTLED_US = 1_000_000
 """Rooms tell of themselves once a second: until then a half second is not complete."""
 _MOST = 120
 _LAG_BAND_S, _LAG_BAND = 0.3, 50.0
+_TENTH_US, _MOST_TENTHS = 100_000, 100
+_TOLD_US = 2_000_000
+"""What a room told when it was a second late is told by then."""
 
 
 class Arrivals:
@@ -62,3 +65,41 @@ class Arrivals:
             return 0
         grown, self._lag = lag_records - self._lag, lag_records
         return round(grown)
+
+
+class Heaps:
+    """Counts by tenth of a second, each told once, two seconds later; what is told later than that is left out.
+
+    What a stall or a backlog of ours made late would look like events that come in heaps.
+
+    >>> heaps = Heaps()
+    >>> heaps.since_last(10_000_000)
+    ()
+    >>> heaps.add(8_200_000, 5), heaps.add(7_900_000, 2)
+    (None, None)
+    >>> heaps.since_last(10_300_000)
+    (0, 0, 5)
+    >>> heaps.add(8_200_000, 1)
+    >>> heaps.since_last(10_400_000)
+    (0,)
+    """
+
+    def __init__(self) -> None:
+        self._slots: defaultdict[int, int] = defaultdict(int)
+        self._told: int | None = None
+
+    def add(self, from_us: int, events: int) -> None:
+        """Take in the events of one tenth of a second."""
+        slot = from_us // _TENTH_US
+        if self._told is None or slot >= self._told:
+            self._slots[slot] += events
+
+    def since_last(self, now_us: int) -> tuple[int, ...]:
+        """Return the counts of the tenths that are complete since the last call, in order."""
+        until, begin = (now_us - _TOLD_US) // _TENTH_US, self._told
+        self._told = until
+        if begin is None or not 0 <= until - begin <= _MOST_TENTHS:
+            # Nobody asked so far, or not for long, or the clock was set back: counting begins now.
+            self._slots = defaultdict(int, {slot: n for slot, n in self._slots.items() if slot >= until})
+            return ()
+        return tuple(self._slots.pop(slot, 0) for slot in range(begin, until))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from guidevane.control.observation import HOT, MemberSeen, Observation, RoomSeen, StageSeen
 from guidevane.control.staffing import CONSUMERS
 from guidevane.errors import Reject
-from guidevane.services.controller.arrivals import Arrivals
+from guidevane.services.controller.arrivals import Arrivals, Heaps
 from guidevane.services.controller.hearing import Heard, busy_share, matching, served, stages_of, total_of
 from guidevane.services.controller.learning import Profiler
 from guidevane.telemetry import names
@@ -45,7 +45,7 @@ class Window:
         self.profiler = profiler or Profiler()
         self._heard: dict[tuple[str, str], deque[Heard]] = defaultdict(deque)
         self._new: list[Heard] = []
-        self._arrivals = Arrivals()
+        self._arrivals, self._heaps = Arrivals(), Heaps()
         self._looked_us: int | None = None
 
     def follow(self, said: Telemetry, now_us: int) -> None:
@@ -60,6 +60,9 @@ class Window:
         for each in said["arrivals"]:
             if each["stage"] == HOT[0]:
                 self._arrivals.add(each["from_us"], each["events"])
+        for each in said["arrivals_by_tenth"]:
+            if each["stage"] == HOT[0]:
+                self._heaps.add(each["from_us"], each["events"])
 
     def observe(
         self,
@@ -98,6 +101,7 @@ class Window:
             pipeline=self._pipeline,
             interval_s=interval_s,
             counts=self._arrivals.since_last(now_us, None if first is None else first.lag_records, rate or 0.0),
+            tenths=self._heaps.since_last(now_us),
             ended=ended,
             missed=min(total_of(new, names.LATE_TOTAL) + shed + dead, ended),
             shed=shed,
