@@ -69,7 +69,7 @@ def summary(measured: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
         if (sustained := sustained_per_s(parts)) is not None:
             made[f"events_per_s_{name}"] = sustained
         if parts.get("fixed"):
-            made[f"p99_ms_at_500_{name}"] = p99_ms(parts)
+            made[f"p99_ms_at_{_fixed(parts)}_{name}"] = p99_ms(parts)
         ours, bare = per_cpu.get(name), per_cpu.get("bare")
         if ours and bare:
             made[f"cpu_ratio_{name}"] = round(ours / bare, 3)
@@ -81,12 +81,17 @@ def summary(measured: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
         name: {
             "events_per_cpu_s": per_cpu[name],
             "events_per_s": median(parts.get("drain", []), "events_per_s"),
-            "p99_ms_at_500": p99_ms(parts),
+            f"p99_ms_at_{_fixed(parts)}": p99_ms(parts),
         }
         for name, parts in measured.items()
         if name not in _NOT_PEERS
     }
     return made
+
+
+def _fixed(parts: Mapping[str, list[Any]]) -> str:
+    """Return the fixed rate that was offered, events per second; 500 where none was."""
+    return f"{next((each['rate_per_s'] for each in parts.get('fixed', [])), 500):g}"
 
 
 def p99_ms(parts: Mapping[str, list[Any]]) -> float | None:

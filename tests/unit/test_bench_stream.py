@@ -83,7 +83,7 @@ def test_the_summary_holds_the_figures_that_readers_look_for():
     def drained(per_cpu: float) -> dict[str, float]:
         return {"events_per_cpu_s": per_cpu, "events_per_s": 2 * per_cpu}
 
-    fixed = [{"latency_ms": {"p99": ms}} for ms in (80.0, 90.0, 500.0)]
+    fixed = [{"latency_ms": {"p99": ms}, "rate_per_s": 500.0} for ms in (80.0, 90.0, 500.0)]
     held = [{"rate_per_s": 3000.0, "bounded": True}, {"rate_per_s": 4000.0, "bounded": False}]
     found = report.summary(
         {
@@ -96,6 +96,13 @@ def test_the_summary_holds_the_figures_that_readers_look_for():
     assert found["events_per_s_fused"] == 3000.0
     assert found["p99_ms_at_500_fused"] == 90.0
     assert found["peers"]["faust"]["events_per_cpu_s"] == 2_000.0
+    assert found["peers"]["faust"]["p99_ms_at_500"] == 90.0
+
+
+def test_given_another_fixed_rate_then_the_figure_is_named_after_it():
+    fixed = [{"latency_ms": {"p99": 310.0}, "rate_per_s": 4500.0}]
+
+    assert report.summary({"fused": {"fixed": fixed}}) == {"p99_ms_at_4500_fused": 310.0, "peers": {}}
 
 
 @pytest.mark.parametrize("module", [answers, events, processes, soak], ids=lambda module: module.__name__)
