@@ -18,14 +18,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from guidevane.errors import Misconfigured
 from loadtests.steering import cells, policies, scores
-from loadtests.steering.comparing import compare
+from loadtests.steering.comparing import ORACLE, OURS, Played, compare
 from loadtests.steering.keeping import Kept
+from loadtests.steering.playing import play
 from loadtests.steering.report import report
 from loadtests.stream.report import commit, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from loadtests.steering.case import Case
     from loadtests.steering.cells import Cell
 
 RESULTS = Path(__file__).parents[1] / "results" / "steering"
@@ -38,10 +40,7 @@ def play_cell(cell: Cell, names: Sequence[str], folder: Path) -> dict[str, Any]:
     """Play one cell; draw it where it is one of those that are drawn. Returns its scores by policy."""
     case = cell.case()
     played = compare(case, names, kept=Kept())
-    made: dict[str, Any] = {}
-    for name, each in played.items():
-        rises = [scores.converged_s(each.run, case, at) for at in cell.rises_s]
-        made[name] = {**each.score.plain(), "converged_s": rises, "visits_left_out": each.run.left_out}
+    made = {name: _scored(cell, case, each) for name, each in played.items()}
     if any(fnmatch.fnmatch(cell.name, pattern) for pattern in PLOTTED):
         from loadtests.steering.plots import timeline  # noqa: PLC0415 - half a second that only drawn cells cost
 
@@ -49,8 +48,31 @@ def play_cell(cell: Cell, names: Sequence[str], folder: Path) -> dict[str, Any]:
     return made
 
 
-def play_all(chosen: Sequence[Cell], names: Sequence[str], path: Path, processes: int, console: Console) -> None:
-    """Play cells side by side; each is written when it is done, and earlier results of other cells are kept."""
+def play_ours(cell: Cell, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Play our policy alone; what the others did, and what the oracle cost, stands as it was. Returns all scores."""
+    case = cell.case()
+    run = play(policies.POLICIES[OURS](policies.Prepared(case))[0], case)
+    oracle_usd = before[ORACLE]["cost_usd"] if before[ORACLE]["kept"] else None
+    made = {**before, OURS: _scored(cell, case, Played(run, scores.score(run, case, oracle_usd)))}
+    if oracle_usd is not None and made[OURS]["kept"] and made[OURS]["cost_usd"] < oracle_usd:
+        # Who knows the future could have done what we did.
+        for each in made.values():
+            each["oracle_ratio"] = scores.ratio(each["cost_usd"], made[OURS]["cost_usd"])
+    return made
+
+
+def _scored(cell: Cell, case: Case, played: Played) -> dict[str, Any]:
+    rises = [scores.converged_s(played.run, case, at) for at in cell.rises_s]
+    return {**played.score.plain(), "converged_s": rises, "visits_left_out": played.run.left_out}
+
+
+def play_all(
+    chosen: Sequence[Cell], names: Sequence[str], path: Path, processes: int, console: Console, *, ours: bool = False
+) -> None:
+    """Play cells side by side; each is written when it is done, and earlier results of other cells are kept.
+
+    ``ours``: play our policy alone, where the others and the oracle were played before.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"cells": {}}
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -60,10 +82,17 @@ def play_all(chosen: Sequence[Cell], names: Sequence[str], path: Path, processes
         ProcessPoolExecutor(processes, mp_context=context) as pool,
     ):
         task = progress.add_task("cells", total=len(chosen))
-        running = {pool.submit(play_cell, cell, names, path.parent): cell for cell in chosen}
+        known = {name: cell["policies"] for name, cell in told["cells"].items() if ORACLE in cell["policies"]}
+        running = {
+            pool.submit(play_ours, cell, known[cell.name])
+            if ours and cell.name in known
+            else pool.submit(play_cell, cell, names, path.parent): cell
+            for cell in chosen
+        }
         for done in as_completed(running):
             cell = running[done]
-            told["cells"][cell.name] = {"commit": commit(), "policies": done.result()}
+            before = told["cells"].get(cell.name, {}) if ours and cell.name in known else {}
+            told["cells"][cell.name] = {"commit": commit(), **before, "ours": commit(), "policies": done.result()}
             told |= {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine()}
             told["cells"] = dict(sorted(told["cells"].items()))
             path.write_text(json.dumps(told, indent=1) + "\n")
@@ -100,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         which.add_argument(f"--{name}", action="store_const", const=name, dest="which", default="quick", help=what)
     parser.add_argument("--only", default="*", help="cells by pattern, as in 'image-*'; results of others are kept")
     parser.add_argument("--policies", help="comma-separated; else the usual ones")
+    parser.add_argument("--ours", action="store_true", help="play our policy alone; what others did stands as it was")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="the JSON file; the table and the plots go beside it")
     options = parser.parse_args(arguments)
@@ -110,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         policies.check(names)
         chosen = chosen_cells(options.only, options.which)
         path = options.out or RESULTS / f"{options.which}.json"
-        play_all(chosen, names, path, options.processes, console)
+        play_all(chosen, names, path, options.processes, console, ours=options.ours)
     except Misconfigured as wrong:
         console.print(str(wrong), style="red", soft_wrap=True, markup=False)
         return 2

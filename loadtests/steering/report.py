@@ -97,11 +97,12 @@ def _line(columns: Iterable[str]) -> str:
 def report(told: Mapping[str, Any]) -> str:
     """Return the page."""
     commits = sorted({cell["commit"] for cell in told["cells"].values()})
+    ours = sorted({cell.get("ours", cell["commit"]) for cell in told["cells"].values()})
     parts = [
         "# Steering: results\n",
         "Written by `make bench-steering`; what the columns mean: `loadtests/steering/README.md`.",
         "A cost of who missed more than ε stands in brackets and is no win.\n",
-        f"{told['at']}, commit {', '.join(commits)}; {told['machine']['cores']} cores,",
+        f"{told['at']}, commit {', '.join(commits)} ({OURS} at {', '.join(ours)}); {told['machine']['cores']} cores,",
         f"{told['machine']['memory_gib']} GiB, {told['machine']['cpu']}",
         "(figures are simulated: the machine only decides how long they took).\n",
     ]
