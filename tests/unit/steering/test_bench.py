@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
 from loadtests.steering import bench, keeping
 from loadtests.steering.cells import Cell
 from loadtests.steering.heaps import CELLS, heaps
