@@ -131,6 +131,7 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
 
 _LEAST_EPSILON = 1e-4
 _LARGER = 1.5
+"""How much larger heaps are planned for where those that were planned for miss too many, each half minute."""
 _UP_S, _DOWN_S = 30.0, 300.0
 
 

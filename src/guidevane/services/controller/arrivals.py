@@ -79,7 +79,8 @@ class Heaps:
     (None, None)
     >>> heaps.since_last(10_300_000)
     (0, 0, 5)
-    >>> heaps.add(8_200_000, 1)
+    >>> heaps.add(8_200_000, 1), heaps.add(3_600_000_000, 9)
+    (None, None)
     >>> heaps.since_last(10_400_000)
     (0,)
     """
@@ -91,7 +92,8 @@ class Heaps:
     def add(self, from_us: int, events: int) -> None:
         """Take in the events of one tenth of a second."""
         slot = from_us // _TENTH_US
-        if self._told is None or slot >= self._told:
+        # A room whose clock is ahead tells of what nobody will ask for so soon.
+        if self._told is None or 0 <= slot - self._told <= _MOST_TENTHS:
             self._slots[slot] += events
 
     def since_last(self, now_us: int) -> tuple[int, ...]:
@@ -100,6 +102,8 @@ class Heaps:
         self._told = until
         if begin is None or not 0 <= until - begin <= _MOST_TENTHS:
             # Nobody asked so far, or not for long, or the clock was set back: counting begins now.
-            self._slots = defaultdict(int, {slot: n for slot, n in self._slots.items() if slot >= until})
+            self._slots = defaultdict(
+                int, {slot: n for slot, n in self._slots.items() if 0 <= slot - until <= _MOST_TENTHS}
+            )
             return ()
         return tuple(self._slots.pop(slot, 0) for slot in range(begin, until))
