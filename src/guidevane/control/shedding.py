@@ -11,6 +11,7 @@ through is served: 97 % of capacity instead of 25 % at a quarter more than it, f
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from guidevane.control.analytic import effective_batch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from guidevane.control.plant import Setting
 
 _OF_OBJECTIVE = 0.9
+_NARROW = 1.05
+"""What comes over what is borne, from which on a stage is taken to have too little."""
 
 
 def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s: float) -> tuple[float, ...]:
@@ -43,7 +46,69 @@ def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s:
     whole, shortest = graph.path_s(usual), graph.path_s(least)
     room = min(max((_OF_OBJECTIVE * slo_s - shortest) / max(whole - shortest, 1e-9), 0.0), 1.0)
     taken = [quick + room * (each - quick) for quick, each in zip(least, usual, strict=True)]
-    return tuple(_from(graph, at, taken) for at in range(len(graph.stages)))
+    ahead = [_from(graph, at, taken) for at in range(len(graph.stages))]
+    return tuple(_first(graph, settings, rate_per_s, slo_s, taken, ahead))
+
+
+def _first(
+    graph: Graph,
+    settings: Sequence[Setting],
+    rate_per_s: float,
+    slo_s: float,
+    taken: Sequence[float],
+    ahead: list[float],
+) -> list[float]:
+    """Return the same, with one of several narrow stages beside each other dropping long before the others.
+
+    Where branches that meet again each drop for themselves, what one has served another has dropped. What one has
+    dropped, however, the others pass over: so the one that events reach first serves at once or never, and the
+    others, who look at events later, serve those that it has let through.
+    """
+    profiles = [stage.on(each.hardware).profile for stage, each in zip(graph.stages, settings, strict=True)]
+    narrow = [
+        at
+        for at, (stage, each, visits) in enumerate(zip(graph.stages, settings, graph.visits, strict=True))
+        if stage.name not in graph.members
+        and rate_per_s * visits > _NARROW * profiles[at].throughput(each.batch) * each.replicas
+    ]
+    reached = _reached_s(graph, taken)
+    first = min(narrow, key=lambda at: reached[at], default=0)
+    if not any(_beside(graph, first, at) for at in narrow):
+        return ahead
+    took_s = profiles[first].latency_s(settings[first].batch)
+    served_s = reached[first] + took_s * (1 + 1 / max(settings[first].replicas, 1))
+    ahead[first] = max(ahead[first], _OF_OBJECTIVE * slo_s - served_s)
+    return ahead
+
+
+def _reached_s(graph: Graph, taken: Sequence[float]) -> list[float]:
+    """Return, per stage, when an event comes there by its longest way, where each stage takes as long as told."""
+    reached = [0.0] * len(graph.stages)
+    for at, name in enumerate(graph.names):
+        befores = [graph.index[graph.edges[edge].before] for edge in graph.into(name)]
+        reached[at] = max((reached[before] + taken[before] + graph.hop_s for before in befores), default=0.0)
+    return reached
+
+
+def _beside(graph: Graph, one: int, two: int) -> bool:
+    """Tell whether one event may be at both stages at a time: neither leads to the other, nor are they alternatives."""
+    behind: list[set[int]] = [set() for _ in graph.stages]
+    for at in range(len(graph.stages) - 1, -1, -1):
+        afters = [graph.index[graph.edges[edge].after] for edge in graph.out_of(graph.names[at])]
+        behind[at] = {at}.union(*(behind[after] for after in afters))
+    if two in behind[one] or one in behind[two]:
+        return False
+    entries = [at for at, name in enumerate(graph.names) if not graph.into(name)]
+    forks = [
+        [graph.index[graph.edges[edge].after] for edge in graph.out_of(name)]
+        for name in graph.names
+        if name not in graph.exclusive
+    ]
+    return any(
+        one in behind[left] and two in behind[right]
+        for ways in (entries, *forks)
+        for left, right in permutations(ways, 2)
+    )
 
 
 def _from(graph: Graph, begin: int, taken: Sequence[float]) -> float:
