@@ -70,3 +70,46 @@ def test_under_overload_nearly_all_of_the_capacity_serves_in_time(times):
 
     assert in_time(ahead_s(graph, settings, rate, SLO_S)) >= 0.93
     assert in_time(None) < 0.6
+
+
+def branches(*, exclusive: bool = False):
+    edges = [["s", "left", 0.5], ["s", "right", 0.5]] if exclusive else [["s", "left"], ["s", "right"]]
+    latencies = {"s": 1, "left": 20, "right": 30, "join": 1}
+    return read_graph(
+        {
+            "stages": {name: {"latency_ms": {"1": ms}} for name, ms in latencies.items()},
+            "edges": [*edges, ["left", "join"], ["right", "join"]],
+            "exclusive": ["s"] if exclusive else [], "hop_ms": 0, "jitter": 0.0,
+        }
+    )  # fmt: skip
+
+
+def branch_settings(left: int, right: int):
+    return (
+        Setting("default", 1, 1),
+        Setting("default", left, 1),
+        Setting("default", right, 1),
+        Setting("default", 1, 1),
+    )
+
+
+def test_of_two_narrow_branches_one_serves_at_once_or_never():
+    graph, settings = branches(), branch_settings(1, 1)
+    calm = ahead_s(graph, settings, 20.0, SLO_S)
+    pressed = ahead_s(graph, settings, 70.0, SLO_S)
+    first = graph.index["left"]
+
+    # Reached after 1 ms, or 2 with the wait for a busy s: what is left of nine tenths of the objective.
+    assert pressed[first] == pytest.approx(0.9 * SLO_S - 0.04, abs=0.003)
+    assert pressed[graph.index["right"]] == pytest.approx(calm[graph.index["right"]], abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings"),
+    [(branches(), branch_settings(1, 9)), (branches(), branch_settings(9, 1)), (branches(exclusive=True), branch_settings(1, 1))],
+    ids=["the left alone", "the right alone", "alternatives"],
+)  # fmt: skip
+def test_who_alone_has_too_little_waits_as_long_as_there_is_time(graph, settings):
+    found = ahead_s(graph, settings, 150.0, SLO_S)
+
+    assert all(found[graph.index[name]] < 0.01 for name in ("left", "right"))
