@@ -106,7 +106,11 @@ def test_of_two_narrow_branches_one_serves_at_once_or_never():
 
 @pytest.mark.parametrize(
     ("graph", "settings"),
-    [(branches(), branch_settings(1, 9)), (branches(), branch_settings(9, 1)), (branches(exclusive=True), branch_settings(1, 1))],
+    [
+        (branches(), branch_settings(1, 9)),
+        (branches(), branch_settings(9, 1)),
+        (branches(exclusive=True), branch_settings(1, 1)),
+    ],
     ids=["the left alone", "the right alone", "alternatives"],
 )  # fmt: skip
 def test_who_alone_has_too_little_waits_as_long_as_there_is_time(graph, settings):
