@@ -125,11 +125,15 @@ class Histogram(TypedDict):
 
 
 class Arrived(TypedDict):
-    """How many events of one slot of event time a stage answered."""
+    """How many events of one half second of event time a stage answered."""
 
     stage: str
     from_us: int
     events: int
+
+
+class ArrivedTenth(Arrived):
+    """The same of one tenth of a second."""
 
 
 class Telemetry(TypedDict):
@@ -144,7 +148,7 @@ class Telemetry(TypedDict):
     gauges: dict[str, float]
     histograms: dict[str, Histogram]
     arrivals: list[Arrived]
-    arrivals_by_tenth: list[Arrived]
+    arrivals_by_tenth: list[ArrivedTenth]
 
 
 class Control(TypedDict):

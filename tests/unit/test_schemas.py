@@ -24,8 +24,8 @@ def type_of(schema):
     if isinstance(schema, list):
         return set().union(*(type_of(branch) for branch in schema))
     match schema if isinstance(schema, str) else schema["type"]:
-        case str(name) if name in _PLAIN or hasattr(events, name):
-            return {_PLAIN.get(name) or getattr(events, name)}
+        case str(primitive) if primitive in _PLAIN:
+            return {_PLAIN[primitive]}
         case "enum":
             return {("one of", *schema["symbols"])}
         case "map":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from guidevane.events import Arrived
+from guidevane.events import Arrived, ArrivedTenth
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -59,12 +59,18 @@ class Arrivals:
     def drain(self) -> list[Arrived]:
         """Return what was added since the last call, by stage and time."""
         counts, self._counts = self._counts, defaultdict(int)
-        return _told(counts, SLOT_US)
+        return [
+            Arrived(stage=stage, from_us=slot * SLOT_US, events=events)
+            for (stage, slot), events in sorted(counts.items())
+        ]
 
-    def drain_tenths(self) -> list[Arrived]:
+    def drain_tenths(self) -> list[ArrivedTenth]:
         """Return what of that was of the last seconds, by tenth of a second."""
         counts, self._tenths = self._tenths, defaultdict(int)
-        return _told(counts, TENTH_US)
+        return [
+            ArrivedTenth(stage=stage, from_us=slot * TENTH_US, events=events)
+            for (stage, slot), events in sorted(counts.items())
+        ]
 
 
 def _count(into: _Counts, stage: str, happened_us: NDArray[np.float64], slot_us: int) -> None:
@@ -76,9 +82,3 @@ def _count(into: _Counts, stage: str, happened_us: NDArray[np.float64], slot_us:
         return
     for slot, count in zip(*(each.tolist() for each in np.unique(slots, return_counts=True)), strict=True):
         into[stage, slot] += count
-
-
-def _told(counts: _Counts, slot_us: int) -> list[Arrived]:
-    return [
-        Arrived(stage=stage, from_us=slot * slot_us, events=events) for (stage, slot), events in sorted(counts.items())
-    ]
