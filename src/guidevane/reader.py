@@ -3,7 +3,7 @@
 fastavro's decoder is compiled, and looks at the schema again for each value: 10 to 20 us for an event of twenty fields
 here (decision 0012). Here the schema is looked at once, and becomes the source of one Python function. It reads what
 is right and plain; where anything is odd (a value past the end, an unknown branch, a negative count, bytes left over, a
-schema with logical types or recursion) it gives up, and fastavro reads it or says what is wrong.
+schema with logical types or a type used again by its name) it gives up, and fastavro reads it or says what is wrong.
 """
 
 from __future__ import annotations

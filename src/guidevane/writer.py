@@ -3,8 +3,8 @@
 fastavro looks at the schema again for each value, and a prediction has thirty: 16 µs, a third of what an
 event costs altogether (decision 0008). Here the schema is looked at once, and becomes the source of one
 Python function. It writes the common part of Avro, in fastavro's own bytes, and refuses the rest: schemas
-that it cannot write (logical types, unions of more than null and one more, a type used again by its name), and values whose
-type is not the plain one. fastavro answers for both, so it stays the judge of what fits.
+that it cannot write (logical types, unions of more than null and one more, a type used again by its name), and
+values whose type is not the plain one. fastavro answers for both, so it stays the judge of what fits.
 """
 
 from __future__ import annotations
