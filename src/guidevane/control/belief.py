@@ -110,8 +110,8 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
         ended = sum(each for each, _ in recent)
         burnt = sum(each for _, each in recent) / ended if ended else 0.0
         pull = min(max((burnt - epsilon) / max(epsilon, _LEAST_EPSILON), -1.0), 2.0)
-        if burnt > epsilon:
-            # Where nothing was amiss with the rate, events come more closely together than counts tell.
+        if burnt > epsilon and traffic.heaped > _HEAPED:
+            # Heaps meet, or a stream beside them hides them: they are larger than counts surely tell.
             bursts = min(bursts * _LARGER, CLASSES[-1])
         margin, margin_at_s = min(max(margin * (1 + 0.02 * pull), 1.0), 1.3), seen.time_s
     return replace(
@@ -131,7 +131,9 @@ def observed(graph: Graph, epsilon: float, tuning: Tuning, seen: Observation, me
 
 _LEAST_EPSILON = 1e-4
 _LARGER = 1.5
-"""How much more dispersed arrivals are planned for where those that were planned for miss too many, each half minute."""
+"""How much larger heaps are planned for where those that were planned for miss too many, each half minute."""
+_HEAPED = 4.0
+"""With a higher dispersion of tenths of a second events are taken to come in heaps, at least some of them."""
 _UP_S, _DOWN_S = 30.0, 300.0
 
 
