@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -333,3 +335,22 @@ def test_given_hardware_that_changes_then_the_old_ones_batches_say_nothing_of_th
     memory = observed(graph, 0.01, Tuning(), seen(3, 0.15), memory)
 
     assert memory.corrections[0].ratio == pytest.approx(1.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("tenths", "grows"), [([0, 60, 0, 0, 0, 0, 6, 6, 6, 6], True), ([8, 9, 8, 9, 8, 8, 9, 8, 9, 8], False)]
+)
+def test_misses_that_no_rate_explains_make_heaps_larger_and_nothing_else(tenths, grows):
+    graph, memory = read_graph({"stages": {"model": {"latency_ms": {"1": 10}}}, "edges": []}), Memory(ready_for=1e3)
+    memory = replace(memory, corrections=(Correction(),))
+    stage = StageObservation(name="model", arrivals=84, queue=0, ready=3, hardware="default", batch=1)
+    found = []
+    for second in range(1, 100):
+        seen = Observation(
+            time_s=float(second), interval_s=1.0, counts=(sum(tenths[:5]), sum(tenths[5:])), stages=(stage,),
+            ended=sum(tenths), missed=sum(tenths) // 20, tenths=tuple(tenths),
+        )  # fmt: skip
+        memory = observed(graph, 0.01, Tuning(), seen, memory)
+        found.append(memory.bursts)
+
+    assert (max(found) > 1.3 * found[20]) is grows
