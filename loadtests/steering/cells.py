@@ -31,20 +31,20 @@ class Cell:
     seconds: int
     seed: int
     gpu_startup_s: float | None = None
-    unseen: Unseen | Drawn | Heaps | None = None
+    of: Unseen | Drawn | Heaps | None = None
 
     @property
     def name(self) -> str:
         """Say it in one word that sorts."""
-        if self.unseen is not None:
-            return f"{self.unseen.name}-{self.seed}"
+        if self.of is not None:
+            return f"{self.of.name}-{self.seed}"
         startup = "" if self.gpu_startup_s is None else f"-{self.gpu_startup_s:g}s"
         return f"{self.pipeline}-{self.workload}-{self.rate_per_s:g}{startup}-{self.seed}"
 
     def case(self) -> Case:
         """Return it as a case."""
-        if self.unseen is not None:
-            return self.unseen.case(seconds=self.seconds, seed=self.seed)
+        if self.of is not None:
+            return self.of.case(seconds=self.seconds, seed=self.seed)
         pipeline = pipelines.named(self.pipeline)
         rate = self.rate_per_s * pipeline.rate
         at = workloads.named(self.workload)(rate_per_s=rate, seconds=self.seconds, seed=self.seed)
@@ -53,7 +53,7 @@ class Cell:
     @property
     def rises_s(self) -> tuple[float, ...]:
         """When the rate rises: convergence is measured from there."""
-        if self.unseen is not None:
+        if self.of is not None:
             return ()
         return tuple(share * self.seconds for share in workloads.named(self.workload).rises_at)
 
@@ -61,17 +61,17 @@ class Cell:
 def quick() -> list[Cell]:
     """Return fifteen cells of a quarter of an hour at one rate, and the eight unseen ones."""
     seen = [Cell(p, w, QUICK_RATE, QUICK_S, 1) for p, w in product(pipelines.PIPELINES, QUICK_WORKLOADS)]
-    return seen + [Cell("", "", 0.0, QUICK_S, 1, unseen=each) for each in unseen.CELLS]
+    return seen + [Cell("", "", 0.0, QUICK_S, 1, of=each) for each in unseen.CELLS]
 
 
 def drawn_by_number(*, held_out: bool) -> list[Cell]:
     """Return the drawn cases of one half; each says itself how long it lasts."""
-    return [Cell("", "", 0.0, 0, 1, unseen=each) for each in drawn.cases(held_out=held_out)]
+    return [Cell("", "", 0.0, 0, 1, of=each) for each in drawn.cases(held_out=held_out)]
 
 
 def heaped() -> list[Cell]:
     """Return the cells in which events come in heaps, half an hour each."""
-    return [Cell("", "", 0.0, HEAPED_S, 1, unseen=each) for each in heaps.CELLS]
+    return [Cell("", "", 0.0, HEAPED_S, 1, of=each) for each in heaps.CELLS]
 
 
 def full() -> list[Cell]:
@@ -80,6 +80,4 @@ def full() -> list[Cell]:
     made = [Cell(p, w, rate, workloads.HOUR_S, seed) for p, w, rate, seed in everything]
     startups = product(pipelines.PIPELINES, workloads.WORKLOADS, SEEDS, STARTUPS_S)
     made += [Cell(p, w, 120.0, workloads.HOUR_S, seed, startup) for p, w, seed, startup in startups]
-    return made + [
-        Cell("", "", 0.0, workloads.HOUR_S, seed, unseen=each) for each, seed in product(unseen.CELLS, SEEDS)
-    ]
+    return made + [Cell("", "", 0.0, workloads.HOUR_S, seed, of=each) for each, seed in product(unseen.CELLS, SEEDS)]

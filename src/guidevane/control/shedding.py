@@ -71,8 +71,10 @@ def _first(
         if stage.name not in graph.members
         and rate_per_s * visits > _NARROW * profiles[at].throughput(each.batch) * each.replicas
     ]
+    if not narrow:
+        return ahead
     reached = _reached_s(graph, taken)
-    first = min(narrow, key=lambda at: reached[at], default=0)
+    first = min(narrow, key=lambda at: reached[at])
     if not any(_beside(graph, first, at) for at in narrow):
         return ahead
     took_s = profiles[first].latency_s(settings[first].batch)
