@@ -119,7 +119,7 @@ async def _play(name: str, members: ServedMembers, rate_per_s: float, seconds: f
     topics = played.topics
     stages = hot_stages(played, members, codec, clock=clock, metrics=metrics)
     (inference,) = (stage.handle for stage in stages if isinstance(stage.handle, Inference))
-    members.pressed = inference.pressed
+    members.attend(inference)
     # As the room does before its first event.
     await warm_up(played, members, inference.expecting, clock)
     freeze()

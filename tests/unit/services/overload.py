@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,10 @@ from guidevane.codec import Codec
 from guidevane.log import Message
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.worker import Limits, Worker
+from guidevane.services.inference.lanes import Lane
 from guidevane.services.inference.members import Answer
+from guidevane.services.inference.replica import Said
+from guidevane.services.inference.service import Inference
 from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
 from guidevane.testing import hot_stages
@@ -45,22 +49,43 @@ PIPELINE = Pipeline(
 
 
 class Timed:
-    """Members that compute for as long as their line says, each with so many replicas; scores are always 0.5."""
+    """Members that compute for as long as their line says, each with replicas of its own; scores are always 0.5.
 
-    def __init__(self, lines: Mapping[str, tuple[float, float]], replicas: int = 1) -> None:
+    ``replicas`` is how many each has, or how many of which; a replica is what ``Lane`` thinks free, if it is told.
+    """
+
+    def __init__(
+        self, lines: Mapping[str, tuple[float, float]], clock: LoopClock, replicas: int | Mapping[str, int] = 1
+    ) -> None:
         self.lines = lines
-        self.turns = {name: asyncio.Semaphore(replicas) for name in lines}
+        self.replicas = dict.fromkeys(lines, replicas) if isinstance(replicas, int) else replicas
+        self.turns = {name: asyncio.Semaphore(each) for name, each in self.replicas.items()}
         self.rows: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.known: Callable[[str], int] = lambda _: 0
+        self.lanes = {name: Lane(self._call, clock, functools.partial(self._replicas, name)) for name in lines}
+
+    def attend(self, inference: Inference) -> None:
+        """As where Serve tells how many replicas there are."""
+        self.known = inference.expecting.replicas = self.replicas.__getitem__
+        for lane in self.lanes.values():
+            lane.most = lambda: inference.knobs.max_batch
 
     async def ask(self, member: str, matrix: np.ndarray) -> Answer:
+        return await self.lanes[member].ask(member, matrix)
+
+    def _replicas(self, name: str) -> int:
+        return self.known(name)
+
+    async def _call(self, names: tuple[str, ...], matrix: np.ndarray) -> dict[str, Said]:
+        (member,) = names
         base_s, per_row_s = self.lines[member]
         busy_s = base_s + per_row_s * len(matrix)
         self.rows[member] += len(matrix)
         self.calls[member] += 1
         async with self.turns[member]:
             await asyncio.sleep(busy_s)
-        return Answer(np.full(len(matrix), 0.5), f"{member}/1", busy_s)
+        return {member: Said(np.full(len(matrix), 0.5), f"{member}/1", busy_s)}
 
 
 @dataclass
@@ -108,17 +133,28 @@ async def play(
     *,
     pipeline: Pipeline = PIPELINE,
     late_s: Callable[[int], float] = lambda _: 0.0,
-    replicas: int = 1,
+    replicas: int | Mapping[str, int] = 1,
     max_batch: int = 32,
+    replicas_known: bool = False,
+    calls: int | None = None,
     **degrade: Any,
 ) -> Played:
-    """Send each event when it happened (``late_s`` later) and wait until all are decided."""
+    """Send each event when it happened (``late_s`` later) and wait until all are decided.
+
+    ``calls`` is what a controller says may be under way at once, ``None`` where there is none.
+    """
     if degrade:
         pipeline = replace(pipeline, degrade=replace(pipeline.degrade, **degrade))
     clock, codec = LoopClock(), Codec(Catalogue([pipeline.event]))
-    log, metrics, members = MemoryLog(partitions=4, clock=clock), Metrics("mill", "t", "t"), Timed(lines, replicas)
+    log, metrics = MemoryLog(partitions=4, clock=clock), Metrics("mill", "t", "t")
+    members = Timed(lines, clock, replicas)
     stages = hot_stages(pipeline, members, codec, clock=clock, metrics=metrics)
-    stages[2].handle.knobs.max_batch = max_batch
+    inference = stages[2].handle
+    inference.knobs.max_batch = max_batch
+    if calls is not None:
+        inference.knobs.calls, inference.knobs.told = calls, True
+    if replicas_known:
+        members.attend(inference)
     worker = Worker(
         stages, log=log, dlq=pipeline.topics.dlq, group="t", instance="t", clock=clock, metrics=metrics,
         health=Health(clock), limits=Limits(),

@@ -15,7 +15,7 @@ from tests.unit.services.overload import PIPELINE
 
 from guidevane.control.ladder import Choice, Timed, steps
 from guidevane.services.inference.dispatch import Dispatch
-from guidevane.services.inference.expecting import Band, Call, Expecting
+from guidevane.services.inference.expecting import Band, Call, Expecting, Took
 from guidevane.services.inference.shares import Shares
 from guidevane.services.inference.triage import Knobs, Triage, Waiting
 from guidevane.testing import ManualClock
@@ -82,7 +82,8 @@ def test_given_times_on_a_line_then_the_line_is_found_and_never_falls(
 def asked(expecting: Expecting, rows: int, took_s: float, busy_s: float, at_s: float = 0.0) -> None:
     call = expecting.send(["quick", "deep"], rows, at_s)
     expecting.back(call, at_s + took_s)
-    expecting.learn(call, rows, {"quick": (0.01, 0.005), "deep": (took_s, busy_s)}, at_s + took_s)
+    took = {"quick": Took(0.01, 0.005, rows), "deep": Took(took_s, busy_s, rows)}
+    expecting.learn(call, took, at_s + took_s)
 
 
 def test_given_a_member_that_was_slow_once_and_is_not_asked_then_it_is_believed_to_be_quicker_by_and_by() -> None:
@@ -107,6 +108,41 @@ def test_given_calls_that_queue_then_one_stands_ready_and_no_more() -> None:
 
     assert len(sent) == 2
     assert expecting.open(["deep"], 8)
+
+
+def shared(
+    rows: int, *, deep: int, quick: int, busy: int = 0, per_row_s: float = 0.1, quick_row_s: float = 0.001
+) -> int:
+    """Return in how many calls so many rows go, with so many replicas of each, so many of them busy."""
+    expecting = Expecting(PIPELINE.ensemble)
+    expecting.replicas = {"deep": deep, "quick": quick}.__getitem__
+    for size in (1, 2, 4, 8) * 5:
+        expecting.computed("deep", size, 0.1 + per_row_s * size)
+        expecting.computed("quick", size, 0.02 + quick_row_s * size)
+    for _ in range(busy):
+        expecting.send(PIPELINE.ensemble.names, 1, 0.0)
+    return expecting.shared(PIPELINE.ensemble.names, rows, calls=64)
+
+
+def test_given_replicas_that_idle_then_what_comes_together_is_shared_among_them() -> None:
+    assert shared(8, deep=8, quick=8) == 8
+    assert shared(4, deep=8, quick=8) == 4
+    # Twenty in eight calls are no sooner answered than in seven.
+    assert shared(20, deep=8, quick=8) == 7
+    # Who is busy takes no share, nor who does not exist.
+    assert shared(8, deep=8, quick=8, busy=6) == 2
+    assert shared(8, deep=8, quick=8, busy=8) == shared(8, deep=1, quick=1) == 1
+
+
+def test_given_a_quick_member_with_few_replicas_then_calls_are_no_more_than_save_time() -> None:
+    # One replica of the quick member takes 52 ms for all 32, whoever puts them together: nobody waits for it.
+    assert shared(32, deep=32, quick=1) == 32
+    # Here it takes 660, in which deep answers batches of five.
+    assert shared(32, deep=32, quick=1, quick_row_s=0.02) == 7
+
+
+def test_given_rows_that_cost_next_to_nothing_then_one_call_takes_them_all() -> None:
+    assert shared(8, deep=8, quick=8, per_row_s=0.0001) == 1
 
 
 def waiting(*slack_s: float, waited: bool = True) -> list[Waiting]:
@@ -202,9 +238,24 @@ def test_given_a_controller_that_said_how_many_calls_then_no_more_leave_whatever
         )
         events = waiting(0.5, 0.5)
 
-        assert open_(events, 0, 1.0, under_way=1).batch
         assert told(events, 0, 1.0, under_way=0).batch
+        for room in (open_, told):
+            room.expecting.send(PIPELINE.ensemble.names, 2, 1.0)
+        assert open_(events, 0, 1.0, under_way=1).batch
         assert not told(events, 0, 1.0, under_way=1).batch
+
+
+def test_given_a_slow_member_with_enough_to_do_then_who_goes_without_it_does_not_wait_for_it() -> None:
+    ensemble = replace(PIPELINE.ensemble, quorum=1)
+    expecting = Expecting(ensemble)
+    pick = Triage(replace(PIPELINE, ensemble=ensemble), expecting, Knobs(max_batch=4, calls=1, level=1, told=True))
+    for _ in range(9):
+        asked(expecting, 1, took_s=0.5, busy_s=0.5)
+    call = expecting.send(ensemble.names, 1, 9.0)
+    expecting.heard(call, "quick", 9.005)
+
+    assert not pick(waiting(2.0), 0, 9.01, under_way=1).batch
+    assert pick(waiting(0.1), 0, 9.01, under_way=1).choice.members == ("quick",)
 
 
 def dispatch(answers: Answers) -> Dispatch[Waiting, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from dataclasses import replace
 
 import pytest
 from tests.unit.services.overload import PIPELINE, events, play
 from tests.unit.services.virtual_time import in_virtual_time
 
-from guidevane import Ensemble, Member, Threshold
+from guidevane import Ensemble, Latency, Member, Threshold
 
 # deep answers 32 rows in 252 ms, one batch after the other: 127 events a second.
 LINES = {"quick": (0.015, 0.0003), "deep": (0.06, 0.006)}
@@ -34,6 +35,45 @@ def test_given_half_again_as_much_as_members_can_do_then_nearly_all_they_can_do_
     assert "shed" not in late.outcomes()
     # What is shed is not computed first.
     assert shed.members.rows["deep"] == shed.outcomes()["full"]
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("calls", [None, 16])
+def test_given_replicas_that_idle_then_events_that_come_together_do_not_wait_for_each_other(
+    level: int, calls: int | None
+) -> None:
+    members = tuple(replace(each, tile=1) for each in PIPELINE.ensemble.members)
+    pipeline = replace(PIPELINE, ensemble=replace(PIPELINE.ensemble, members=members))
+    together = [
+        (float(second), {"sensor": f"s{index}", "value": 1.0, "site": "north"})
+        for second in range(6)
+        for index in range(8)
+    ]
+
+    def p50_s(**known: bool) -> float:
+        played = in_virtual_time(
+            play(together, {"quick": (0.01, 0.0), "deep": (0.1, 0.05)}, pipeline=pipeline, replicas=8, level=level,
+                 calls=calls, **known)
+        )  # fmt: skip
+        assert set(played.outcomes()) == {"full"}
+        return statistics.median(played.took_s.values())
+
+    assert p50_s(replicas_known=True) < 0.7 * p50_s()
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_given_many_replicas_of_a_slow_member_and_few_of_a_quick_one_then_all_of_them_are_used(level: int) -> None:
+    members = tuple(replace(each, tile=1) for each in PIPELINE.ensemble.members)
+    pipeline = replace(PIPELINE, ensemble=replace(PIPELINE.ensemble, members=members), slo=Latency(within_ms=2000))
+    # In batches of eight, deep answers 71 a second and quick 154; one by one, quick would answer 41.
+    lines, replicas = {"quick": (0.04, 0.008), "deep": (0.15, 0.15)}, {"quick": 2, "deep": 12}
+
+    played = in_virtual_time(
+        play(events(55.0, 12.0), lines, pipeline=pipeline, replicas=replicas, replicas_known=True, level=level,
+             max_batch=8, calls=13)
+    )  # fmt: skip
+
+    assert played.good(2.0) > 0.99 * len(played.decisions)
 
 
 @pytest.mark.parametrize("level", [0, 1, 3])

@@ -7,19 +7,21 @@ micro-batch; Serve's HTTP proxies are not started. Replicas are scaled from outs
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import ray
 from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.config import RequestRouterConfig
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
+from guidevane.clock import SystemClock
 from guidevane.errors import Misconfigured, Retryable
+from guidevane.services.inference.lanes import Lane
 from guidevane.services.inference.members import Answer, MemberDied, MemberFailed, Vectors
 from guidevane.services.inference.placing import PLACING, key_of
 from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said, identity_of, specs
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.pipeline import Pipeline
+    from guidevane.services.inference.service import Inference
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 3
@@ -137,61 +140,36 @@ async def remove(app: str) -> None:
     await asyncio.to_thread(serve.delete, app)
 
 
-@dataclass(slots=True, eq=False)
-class _Round:
-    """One call of a deployment: who asked in it, and how many still wait."""
-
-    names: list[str] = field(default_factory=list)
-    waiting: int = 0
-    said: asyncio.Task[Mapping[str, Said]] | None = None
-
-
 class ServedMembers:
     """Members behind Serve's handles. ``on_retry`` is told of each call that must be made again.
 
     ``pressed`` tells whether events go without members just now, which replicas are told.
-
-    Members that share their replicas and are asked about the same matrix at once are asked in one call.
     """
 
     def __init__(self, pipeline: Pipeline, on_retry: Callable[[str], None] = lambda _: None) -> None:
         self.on_retry = on_retry
         self.pressed: Callable[[], bool] = lambda: False
-        self._hosts = {name: host for host, names in pipeline.ensemble.deployments.items() for name in names}
-        self._handles = {
-            host: serve.get_deployment_handle(host, app_name=pipeline.name) for host in pipeline.ensemble.deployments
-        }
-        self._rounds: dict[tuple[str, int], _Round] = {}
+        deployments = pipeline.ensemble.deployments
+        self._handles = {host: serve.get_deployment_handle(host, app_name=pipeline.name) for host in deployments}
+        lanes = {host: self._lane(host) for host in deployments}
+        self._lanes = {name: lanes[host] for host, names in deployments.items() for name in names}
+
+    def _lane(self, host: str) -> Lane:
+        replicas = functools.partial(PLACING.replicas, host)
+        return Lane(functools.partial(self._ask, host), SystemClock(), replicas)
+
+    def attend(self, inference: Inference) -> None:
+        """Do as a room's stage does: batches as large as it may make; it learns how many replicas there are."""
+        self.pressed = inference.pressed
+        for lane in self._lanes.values():
+            lane.most = lambda: inference.knobs.max_batch
+        inference.expecting.replicas = PLACING.replicas
 
     async def ask(self, member: str, matrix: Vectors) -> Answer:
         """Return the member's answer."""
-        host = self._hosts[member]
-        # The matrix lives as long as somebody asks about it, so nothing else has its identity meanwhile.
-        key = host, id(matrix)
-        together = self._rounds.get(key)
-        if together is None:
-            together = self._rounds[key] = _Round()
-            # Runs after all who ask in this turn of the loop have added their names.
-            together.said = asyncio.create_task(self._call(key, together, matrix))
-        together.names.append(member)
-        together.waiting += 1
-        assert together.said is not None  # noqa: S101 - set with the round
-        try:
-            said = (await asyncio.shield(together.said))[member]
-        finally:
-            together.waiting -= 1
-            if not together.waiting:
-                together.said.cancel()
-                if self._rounds.get(key) is together:
-                    del self._rounds[key]
-        if said.scores is None:
-            raise MemberFailed(said.failed)
-        return Answer(np.asarray(said.scores, dtype=np.float64), said.version, said.busy_s)
+        return await self._lanes[member].ask(member, matrix)
 
-    async def _call(self, key: tuple[str, int], together: _Round, matrix: Vectors) -> Mapping[str, Said]:
-        host, names = key[0], tuple(together.names)
-        # Whoever comes now begins another call.
-        del self._rounds[key]
+    async def _ask(self, host: str, names: tuple[str, ...], matrix: Vectors) -> Mapping[str, Said]:
         try:
             return await self._tried(host, names, matrix)
         finally:

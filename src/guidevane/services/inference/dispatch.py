@@ -67,10 +67,11 @@ class Dispatch(Generic[T, R]):
 
     async def answer(self, items: Sequence[T]) -> Sequence[R | None]:
         """Return one answer an item, in order. Raises what serving them raised."""
-        knobs = self._triage.knobs
-        batches = [items[start : start + knobs.max_batch] for start in range(0, len(items), knobs.max_batch)]
+        triage = self._triage
+        size = max(triage.size(len(items), under_way=self._busy), 1)
+        batches = [items[start : start + size] for start in range(0, len(items), size)]
         last = self._busy + len(batches) - 1
-        if knobs.level < BY_SLACK and not self._waiting and self._triage.free(last):
+        if triage.knobs.level < BY_SLACK and not self._waiting and triage.free(last):
             # Nobody waits and nothing is left out: straight through.
             self._direct += len(batches)
             calls = [self._call(len(batch), _FULL) for batch in batches]
@@ -81,7 +82,7 @@ class Dispatch(Generic[T, R]):
             finally:
                 self._direct -= len(batches)
                 for call in calls:
-                    self._triage.expecting.back(call, self._clock.monotonic_s())
+                    triage.expecting.back(call, self._clock.monotonic_s())
                 self._shut_s = None
                 self._send_off()
             return [answer for batch in found for answer in batch]

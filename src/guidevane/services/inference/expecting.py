@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from guidevane.control.ladder import Timed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.ensemble import Ensemble
 
@@ -18,6 +18,9 @@ _SPREADS = 2.0
 # Who was not asked for so long is believed to be twice as quick: without that, one bad moment would be for ever.
 _HALVES_S = 2.0
 _MOST = 64
+_SHARED: Final = 2
+_CALL_S: Final = 0.003
+"""What one more call costs this process and a replica's (decision 0027)."""
 
 
 @dataclass(slots=True)
@@ -91,19 +94,35 @@ class _Host:
         return max(self.ahead_s - min(max(now_s - self.since_s, 0.0), self.ahead_s / self.calls), 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Call:
-    """One batch on its way: what was ahead of it at each host, and what it adds there itself, seconds of computing."""
+    """One batch on its way: what was ahead of it at each host, and what it adds there itself, seconds of computing.
+
+    ``silent``: who has not answered yet, by host.
+    """
 
     sent_s: float
     ahead_s: Mapping[str, float]
     own_s: Mapping[str, float]
+    silent: dict[str, set[str]]
+
+
+class Took(NamedTuple):
+    """How long a member's answer took and was computed, and how many rows were computed in that time."""
+
+    took_s: float
+    busy_s: float
+    rows: int
 
 
 class Expecting:
-    """What one room knows of its members' times. Times are the caller's, monotonic seconds."""
+    """What one room knows of its members' times. Times are the caller's, monotonic seconds.
+
+    ``replicas`` tells how many of a deployment there are, 0 where that is not known.
+    """
 
     def __init__(self, ensemble: Ensemble) -> None:
+        self.replicas: Callable[[str], int] = lambda _: 0
         self._host_of = {name: host for host, names in ensemble.deployments.items() for name in names}
         self._accuracy = {each.name: each.accuracy or 1.0 for each in ensemble.deployed}
         self._busy = {name: Band() for name in self._host_of}
@@ -121,21 +140,51 @@ class Expecting:
         """Return how long a call that is sent now would wait at each host, travelling included."""
         return {name: self._wait_s(host, now_s) for name, host in self._hosts.items()}
 
-    def open(self, names: Sequence[str], rows: int) -> bool:
-        """Tell whether one more call would keep these busy, and not just wait there.
+    def open(self, names: Sequence[str], rows: int, calls: int = _MOST) -> bool:
+        """Tell whether one more call, of so many at most, would keep these busy, and not just wait there.
 
         Work ahead of a call delays it by its share: one part in as many as there are replicas. So many calls, and as
         many more as are travelling meanwhile, keep them busy (Little's law); one more stands ready. What waits here
-        instead can still be put off, joined to others, or go without.
+        instead can still be put off, joined to others, or go without. Quicker members may have more, as long as they
+        end before the slowest one does: there calls are put together (``lanes``).
         """
-        for host, own_s in self._own_s(names, rows).items():
+        by_host = self._own_s(names, rows)
+        slowest_s = max(by_host.values())
+        for host, own_s in by_host.items():
             here = self._hosts[host]
-            # One replica, until something else was seen: two calls at once will tell.
-            replicas = 1.0 / max(here.wait.slope, 1.0 / _MOST) if here.wait.tilted else 1.0
+            if here.calls >= calls:
+                return False
+            if own_s < slowest_s and here.wait.mean(here.ahead_s) + own_s <= slowest_s:
+                continue
+            replicas = float(self.replicas(host))
+            if not replicas:
+                # One, until something else was seen: two calls at once will tell.
+                replicas = 1.0 / max(here.wait.slope, 1.0 / _MOST) if here.wait.tilted else 1.0
             travelling = here.wait.mean(0.0) / own_s if own_s else 1.0
             if here.calls >= min(1 + max(round(replicas * (1.0 + travelling)), 1), _MOST):
                 return False
         return True
+
+    def shared(self, names: Sequence[str], rows: int, calls: int) -> int:
+        """Return in how many calls, at most so many, this many rows are answered soonest by replicas that idle.
+
+        A batch takes as long as its rows take one after the other, in one replica, whoever idles beside it. A host with
+        fewer idle than calls puts calls together again (``lanes``). Of equals, the fewest; one where nobody idles, or
+        a call costs more than it saves.
+        """
+        hosts = self._own_s(names, rows)
+        idle = {host: max(self.replicas(host) - self._hosts[host].calls, 1) for host in hosts}
+        alone = self._own_s(names, 1)
+        most = min(rows, calls, max(idle.values()))
+        if most < _SHARED or all(hosts[host] - alone[host] < _CALL_S for host in hosts):
+            return 1
+        best, soonest_s = 1, max(hosts.values())
+        for pieces in range(_SHARED, most + 1):
+            by_host = (self._own_s(names, -(-rows // min(pieces, idle[host])))[host] for host in hosts)
+            took_s = max(by_host) + (pieces - 1) * _CALL_S
+            if took_s < soonest_s:
+                best, soonest_s = pieces, took_s
+        return best
 
     def send(self, names: Sequence[str], rows: int, now_s: float) -> Call:
         """Note that these are asked now; hand what is returned to ``back`` in any case."""
@@ -147,29 +196,44 @@ class Expecting:
                 here.since_s = now_s
             here.ahead_s += busy_s
             here.calls += 1
-        return Call(now_s, ahead_s, own_s)
+        return Call(
+            now_s, ahead_s, own_s, {host: {each for each in names if self._host_of[each] == host} for host in own_s}
+        )
+
+    def heard(self, call: Call, name: str, now_s: float) -> None:
+        """Note that one who was asked has answered, or will not: a quick member is free before the slow one is."""
+        host = self._host_of[name]
+        silent = call.silent.get(host, set())
+        silent.discard(name)
+        if not silent:
+            self._free(call, host, now_s)
 
     def back(self, call: Call, now_s: float) -> None:
         """Note that a call is over, whatever came of it."""
-        for host, own_s in call.own_s.items():
-            here = self._hosts[host]
-            here.calls -= 1
-            here.since_s = now_s
-            # Sums of floats that cancel: with nothing under way, nothing is ahead.
-            here.ahead_s = max(here.ahead_s - own_s, 0.0) if here.calls else 0.0
+        for host in tuple(call.silent):
+            self._free(call, host, now_s)
 
-    def learn(self, call: Call, rows: int, answers: Mapping[str, tuple[float, float] | None], now_s: float) -> None:
-        """Learn from a batch: for each member how long the call took and computed, or ``None`` where it gave nothing.
+    def _free(self, call: Call, host: str, now_s: float) -> None:
+        if call.silent.pop(host, None) is None:
+            return
+        here = self._hosts[host]
+        here.calls -= 1
+        here.since_s = now_s
+        # Sums of floats that cancel: with nothing under way, nothing is ahead.
+        here.ahead_s = max(here.ahead_s - call.own_s[host], 0.0) if here.calls else 0.0
+
+    def learn(self, call: Call, answers: Mapping[str, Took | None], now_s: float) -> None:
+        """Learn from a batch: what each member's answer took, or ``None`` where it gave nothing.
 
         Who has not answered took as long at least: that is learned where less was expected.
         """
         for host, own_s in call.own_s.items():
             there = {name: each for name, each in answers.items() if self._host_of[name] == host}
             came = {name: each for name, each in there.items() if each is not None}
-            for name, (_, busy_s) in came.items():
-                self.computed(name, rows, busy_s)
+            for name, each in came.items():
+                self.computed(name, each.rows, each.busy_s)
             if came:
-                waited_s = max(took for took, _ in came.values()) - sum(busy for _, busy in came.values())
+                waited_s = max(each.took_s for each in came.values()) - sum(each.busy_s for each in came.values())
             else:
                 waited_s = now_s - call.sent_s - own_s
                 if waited_s <= self._hosts[host].wait.mean(call.ahead_s[host]):

@@ -20,11 +20,22 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a member said of a batch: float64[n] scores, its version, and how long it computed."""
+    """What a member said of a batch: float64[n] scores, its version, and how long it computed.
+
+    ``batch`` is how many rows it computed in that time, 0 where they are these; where they were more, all but one of
+    the answers ``rode_along``, so that the time is counted once.
+    """
 
     scores: Scores
     version: str
     busy_s: float
+    batch: int = 0
+    rode_along: bool = False
+
+    @property
+    def computed(self) -> int:
+        """How many rows were computed."""
+        return self.batch or len(self.scores)
 
 
 class MemberFailed(GuidevaneError):

@@ -41,7 +41,8 @@ class Row(Waiting):
 class Said:
     """One member's part in a batch: float64[n] scores (NaN where there is none), and why.
 
-    ``to_blame`` says that the rows in ``reasons`` broke it, and not that it is broken anyway.
+    ``to_blame`` says that the rows in ``reasons`` broke it, and not that it is broken anyway. It computed for
+    ``busy_s``, on so many ``computed`` rows.
     """
 
     scores: NDArray[np.float64]
@@ -51,6 +52,7 @@ class Said:
     reasons: Mapping[int, Blame]
     to_blame: bool
     busy_s: float = 0.0
+    computed: int = 0
 
 
 def skipped(rows: int) -> Said:

@@ -61,7 +61,7 @@ async def open_inference(
         patience=Patience(late_s=room.settings.member_timeout_s),
         judge=judge.RayJudge(room.pipeline),
     )
-    members.pressed = inference.pressed
+    members.attend(inference)
     await _warm_up(room, members, inference.expecting)
 
     def obey(said: Control) -> None:

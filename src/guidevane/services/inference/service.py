@@ -12,7 +12,7 @@ import numpy as np
 from guidevane.errors import Reject
 from guidevane.runtime.stage import Stage
 from guidevane.services.inference.dispatch import Dispatch
-from guidevane.services.inference.expecting import Expecting
+from guidevane.services.inference.expecting import Expecting, Took
 from guidevane.services.inference.guard import Guard, Heard
 from guidevane.services.inference.predicting import Predicting, Row, Said, skipped
 from guidevane.services.inference.triage import Knobs, Triage
@@ -148,20 +148,24 @@ class Inference:
         self, names_: Sequence[str], matrix: NDArray[np.float32], wait_s: float, call: Call
     ) -> dict[str, Said]:
         """Ask these at once; whoever has not answered after ``wait_s`` is late, and the others are skipped."""
-        found = await asyncio.gather(*(self._ask(name, matrix, wait_s) for name in names_))
+        found = await asyncio.gather(*(self._ask(name, matrix, wait_s, call) for name in names_))
         said = dict(zip(names_, found, strict=True))
-        took = {name: (each.latency_us / 1e6, each.busy_s) if each.busy_s else None for name, each in said.items()}
-        self.expecting.learn(call, len(matrix), took, self.clock.monotonic_s())
+        took = {
+            name: Took(each.latency_us / 1e6, each.busy_s, each.computed) if each.busy_s else None
+            for name, each in said.items()
+        }
+        self.expecting.learn(call, took, self.clock.monotonic_s())
         everybody = self.pipeline.ensemble.names
         return said if names_ == everybody else dict.fromkeys(everybody, skipped(len(matrix))) | said
 
-    async def _ask(self, member: str, matrix: NDArray[np.float32], wait_s: float) -> Said:
+    async def _ask(self, member: str, matrix: NDArray[np.float32], wait_s: float, call: Call) -> Said:
         started_s = self.clock.monotonic_s()
         self._on_the_way(member, len(matrix))
         try:
             heard = await self.guard.ask(member, matrix, wait_s)
         finally:
             self._on_the_way(member, -len(matrix))
+            self.expecting.heard(call, member, self.clock.monotonic_s())
         return self._said(member, heard, len(matrix), self.clock.monotonic_s() - started_s)
 
     def _on_the_way(self, member: str, rows: int) -> None:
@@ -178,15 +182,17 @@ class Inference:
             if answer is None:
                 return Said(np.full(rows, np.nan), "", "late", took_us, reasons, to_blame=True)
         self.metrics.observe(names.MEMBER_DURATION_SECONDS, took_s, member=member)
-        self.metrics.count(names.MEMBER_CALLS_TOTAL, member=member)
+        if answer is None or not answer.rode_along:
+            self.metrics.count(names.MEMBER_CALLS_TOTAL, member=member)
         to_blame = missing != "broken"
         if answer is None:
             return Said(np.full(rows, np.nan), "", "failed", took_us, reasons, to_blame)
         self.metrics.count(names.MEMBER_ROWS_TOTAL, rows, member=member, version=answer.version)
-        self.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, answer.busy_s, member=member)
         self.metrics.observe(names.HOP_DURATION_SECONDS, took_s - answer.busy_s, station=member)
-        served(self.metrics, member, rows, answer.busy_s)
-        return Said(answer.scores, answer.version, "ok", took_us, reasons, to_blame, answer.busy_s)
+        if not answer.rode_along:
+            self.metrics.count(names.MEMBER_BUSY_SECONDS_TOTAL, answer.busy_s, member=member)
+            served(self.metrics, member, answer.computed, answer.busy_s)
+        return Said(answer.scores, answer.version, "ok", took_us, reasons, to_blame, answer.busy_s, answer.computed)
 
 
 def inference_stage(inference: Inference, *, concurrency: int = 1024) -> Stage:

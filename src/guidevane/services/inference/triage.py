@@ -93,7 +93,19 @@ class Triage:
 
     def next(self, waiting: int, *, under_way: int) -> int:
         """Return how many of those who wait leave as the next batch at level 0, in the order in which they came."""
-        return min(waiting, self.knobs.max_batch) if self.free(under_way) else 0
+        return self.size(waiting, under_way=under_way) if self.free(under_way) else 0
+
+    def size(self, waiting: int, *, under_way: int) -> int:
+        """Return how many of so many the next batch takes: as many as may be, or where replicas idle, their share.
+
+        In whole tiles of the slowest member: less than one costs as much.
+        """
+        pieces = self.expecting.shared(self.ensemble.names, waiting, self.knobs.calls - under_way)
+        share = waiting
+        if pieces > 1:
+            tile = self._tile(self.ensemble.names, waiting)
+            share = -(-waiting // (pieces * tile)) * tile
+        return min(waiting, share, self.knobs.max_batch)
 
     def pressed(self, now_s: float) -> bool:
         """Tell whether members have too much to do: an event went without one, by its slack, a moment ago."""
@@ -108,9 +120,7 @@ class Triage:
         rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))
         if rule or shed:
             self._without_s = now_s
-        if self.knobs.told and under_way >= self.knobs.calls:
-            return Picked(rule=rule, shed=shed)
-        batch, choice = self._batch(waiting, slack_s, left, waits_s)
+        batch, choice = self._batch(waiting, slack_s, left, waits_s, under_way)
         if choice.rung != "full":
             self._without_s = now_s
         return Picked(batch, choice, rule, shed)
@@ -151,12 +161,18 @@ class Triage:
         return rule, shed, left
 
     def _batch(
-        self, waiting: Sequence[Waiting], slack_s: Sequence[float], left: Sequence[int], waits_s: Mapping[str, float]
+        self,
+        waiting: Sequence[Waiting],
+        slack_s: Sequence[float],
+        left: Sequence[int],
+        waits_s: Mapping[str, float],
+        under_way: int,
     ) -> tuple[list[int], Choice]:
         """Return the next batch, all of one choice, and note it."""
-        while left and (ladder := self._widest(waiting, slack_s, left, waits_s)) is not None:
+        size = self.size(len(left), under_way=under_way)
+        while left and (ladder := self._widest(waiting, slack_s, left, waits_s, size)) is not None:
             rows, steps_ = ladder
-            open_ = {id(step.choice): self.expecting.open(step.choice.members, rows) for step in steps_}
+            open_ = {id(step.choice): self._open(step.choice.members, rows) for step in steps_}
             choices = {
                 place: choice if choice is not None and open_[id(choice)] else None
                 for place in left
@@ -178,22 +194,36 @@ class Triage:
             # Their groups have had their share of degraded answers: now they are another choice's.
         return [], Choice("full")
 
+    def _open(self, members: Sequence[str], rows: int) -> bool:
+        knobs = self.knobs
+        return self.expecting.open(members, rows, knobs.calls) if knobs.told else self.expecting.open(members, rows)
+
     def _whole_tiles(self, batch: list[int], choice: Choice) -> list[int]:
         """Leave out what would only begin another tile: it costs a whole one, and can be in the next batch.
 
         The slowest member's tile: what is left over of the others' costs nobody time.
         """
-        tile = self._tiles[max(choice.members, key=lambda name: self.expecting.timed(name, len(batch)).busy_s)]
+        tile = self._tile(choice.members, len(batch))
         return batch[: len(batch) - len(batch) % tile] if len(batch) > tile else batch
 
+    def _tile(self, names: Sequence[str], rows: int) -> int:
+        return self._tiles[max(names, key=lambda name: self.expecting.timed(name, rows).busy_s)]
+
     def _widest(
-        self, waiting: Sequence[Waiting], slack_s: Sequence[float], left: Sequence[int], waits_s: Mapping[str, float]
+        self,
+        waiting: Sequence[Waiting],
+        slack_s: Sequence[float],
+        left: Sequence[int],
+        waits_s: Mapping[str, float],
+        rows: int,
     ) -> tuple[int, list[Step]] | None:
-        """Return the size of batch in which the most are in time, and its ladder; ``None`` where nobody would be."""
+        """Return the size of batch, ``rows`` at most, in which the most are in time, and its ladder.
+
+        ``None`` where nobody would be.
+        """
         heedless = sum(waiting[place].spared or not waiting[place].waited for place in left)
         hurried_s = sorted(slack_s[place] for place in left if waiting[place].waited and not waiting[place].spared)
         best: tuple[int, int, list[Step]] | None = None
-        rows = min(len(left), self.knobs.max_batch)
         while rows:
             ladder = [step for step in self.ladder(rows, waits_s) if step.choice.rung not in _WITHOUT]
             if not ladder:

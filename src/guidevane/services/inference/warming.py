@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from guidevane.services.inference.expecting import Took
+
 if TYPE_CHECKING:
     from guidevane.clock import Clock
     from guidevane.pipeline import Pipeline
@@ -33,7 +35,8 @@ async def warm_up(pipeline: Pipeline, members: Members, expecting: Expecting, cl
         took_s = clock.monotonic_s() - sent_s
         busy_s = {name: answer.busy_s for name, answer in zip(names, answers, strict=True)}
         if at >= _OPENING:
-            expecting.learn(call, rows, {name: (took_s, each) for name, each in busy_s.items()}, clock.monotonic_s())
+            took = {name: Took(took_s, each, rows) for name, each in busy_s.items()}
+            expecting.learn(call, took, clock.monotonic_s())
         else:
             for name, each in busy_s.items():
                 expecting.computed(name, rows, each)
