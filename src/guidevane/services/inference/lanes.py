@@ -95,11 +95,11 @@ class Lane:
 
     @property
     def _calls(self) -> float:
-        """How many calls may be under way: while one is computed, the next one travels (Little's law)."""
+        """How many calls may be under way: computed, travelling meanwhile (Little's law), and one that is ready."""
         replicas = self._replicas()
         if not replicas or not self._busy_s:
             return math.inf
-        return max(round(replicas * (1.0 + self._way_s / self._busy_s)), replicas)
+        return 1 + max(round(replicas * (1.0 + self._way_s / self._busy_s)), replicas)
 
     def _next(self, free: float) -> list[_Asked]:
         """Take the next call out of the queue: of the same members, and where several may leave, its share."""
