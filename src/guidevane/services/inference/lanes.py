@@ -159,6 +159,8 @@ class Lane:
 
     def _forget(self, asked: _Asked) -> None:
         """Nobody waits for it any more: it leaves the queue, and a call that nobody else waits for ends."""
+        if asked.said.done():
+            return
         if asked in self._queue:
             self._queue.remove(asked)
         for task, together in self._under_way.items():
@@ -167,23 +169,23 @@ class Lane:
 
 
 def _answer(together: Sequence[_Asked], said: Mapping[str, Said]) -> None:
-    """Hand each its own rows; the first is told that it computed the batch, the others that they rode along."""
-    batch, begin = sum(len(each.matrix) for each in together), 0
+    """Hand each its own rows; the first that still waits computed the batch, the others rode along."""
+    batch, begin, rode_along = sum(len(each.matrix) for each in together), 0, False
     for each in together:
         rows = slice(begin, begin + len(each.matrix))
-        if not each.said.done():
-            each.said.set_result({name: _of(one, rows, batch) for name, one in said.items()})
+        if each.waiting:
+            each.said.set_result({name: _of(one, rows, batch, rode_along=rode_along) for name, one in said.items()})
+            rode_along = True
         begin = rows.stop
 
 
-def _of(said: Said, rows: slice, batch: int) -> Answer | MemberFailed:
+def _of(said: Said, rows: slice, batch: int, *, rode_along: bool) -> Answer | MemberFailed:
     if said.scores is None:
         return MemberFailed(said.failed)
-    scores = np.asarray(said.scores, dtype=np.float64)[rows]
-    return Answer(scores, said.version, said.busy_s, batch, rode_along=rows.start > 0)
+    return Answer(np.asarray(said.scores, dtype=np.float64)[rows], said.version, said.busy_s, batch, rode_along)
 
 
 def _raise(together: Sequence[_Asked], raised: Exception) -> None:
     for each in together:
-        if each.waiting and not each.said.done():
+        if each.waiting:
             each.said.set_exception(raised)
