@@ -117,9 +117,13 @@ class Triage:
             return Picked(range(self.next(len(waiting), under_way=under_way)))
         waits_s = self.expecting.waits_s(now_s)
         slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
-        rule, shed, left = self._give_way(waiting, slack_s, self.ladder(1, waits_s))
+        ladder = self.ladder(1, waits_s)
+        rule, shed, left = self._give_way(waiting, slack_s, ladder)
         if rule or shed:
             self._without_s = now_s
+        if not any(self._open(step.choice.members, 1) for step in ladder if step.choice.rung not in _WITHOUT):
+            # Looked through at each landing, however many wait: nobody whom they might ask has time.
+            return Picked(rule=rule, shed=shed)
         batch, choice = self._batch(waiting, slack_s, left, waits_s, under_way)
         if choice.rung != "full":
             self._without_s = now_s
