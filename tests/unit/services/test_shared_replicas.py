@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ import pytest
 from guidevane.pipelines.employment import pipeline
 from guidevane.services.inference import deployment
 from guidevane.services.inference.deployment import ServedMembers
+from guidevane.services.inference.expecting import Expecting
 from guidevane.services.inference.members import MemberDied, MemberFailed
+from guidevane.services.inference.placing import Placing
 from guidevane.services.inference.replica import Said
+from guidevane.services.inference.triage import Knobs
 
 MATRIX = np.zeros((2, pipeline.vector.width), dtype=np.float32)
 
@@ -121,3 +125,23 @@ async def test_given_all_who_give_up_before_the_call_is_made_then_the_next_ones_
     asking.cancel()
     await asyncio.wait([asking])
     assert not [each for each in await ask_all(members) if isinstance(each, Exception)]
+
+
+async def test_given_a_room_that_attends_and_replicas_that_are_counted_then_what_waits_goes_as_one_batch(
+    handle: Handle, monkeypatch: pytest.MonkeyPatch
+):
+    counted: Placing[str] = Placing()
+    counted.place(("deep", 0), ["only"])
+    monkeypatch.setattr(deployment, "PLACING", counted)
+    members = ServedMembers(pipeline)
+    room = SimpleNamespace(pressed=lambda: False, knobs=Knobs(max_batch=4), expecting=Expecting(pipeline.ensemble))
+    members.attend(room)
+    await members.ask("deep", MATRIX)
+    handle.go.clear()
+    asking = [asyncio.create_task(members.ask("deep", MATRIX.copy())) for _ in range(5)]
+    while len(handle.calls) < 3:
+        await asyncio.sleep(0)
+    handle.go.set()
+    await asyncio.gather(*asking)
+    assert [rows for rows, _ in handle.calls] == [2, 2, 2, 4, 2]
+    assert room.expecting.replicas("deep") == 1
