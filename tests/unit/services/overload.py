@@ -51,7 +51,7 @@ PIPELINE = Pipeline(
 class Timed:
     """Members that compute for as long as their line says, each with replicas of its own; scores are always 0.5.
 
-    ``replicas`` is how many each has, or how many of which; a replica is what ``Lane`` thinks free, if it is told.
+    ``replicas`` is how many each has, or how many of which. The room learns of them where it is attended (``attend``).
     """
 
     def __init__(

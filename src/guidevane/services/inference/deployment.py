@@ -159,7 +159,7 @@ class ServedMembers:
         return Lane(functools.partial(self._ask, host), SystemClock(), replicas)
 
     def attend(self, inference: Inference) -> None:
-        """Do as a room's stage does: batches as large as it may make; it learns how many replicas there are."""
+        """Serve this room: take its largest batch and its pressure from it, and tell it how many replicas there are."""
         self.pressed = inference.pressed
         for lane in self._lanes.values():
             lane.most = lambda: inference.knobs.max_batch

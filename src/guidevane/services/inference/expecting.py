@@ -18,9 +18,8 @@ _SPREADS = 2.0
 # Who was not asked for so long is believed to be twice as quick: without that, one bad moment would be for ever.
 _HALVES_S = 2.0
 _MOST = 64
-_SHARED: Final = 2
 _CALL_S: Final = 0.003
-"""What one more call costs this process and a replica's (decision 0027)."""
+"""What one more call costs: so long lies between two of a replica (decision 0021)."""
 
 
 @dataclass(slots=True)
@@ -172,19 +171,20 @@ class Expecting:
         fewer idle than calls puts calls together again (``lanes``). Of equals, the fewest; one where nobody idles, or
         a call costs more than it saves.
         """
-        hosts = self._own_s(names, rows)
+        hosts = self._by_host(names)
         idle = {host: max(self.replicas(host) - self._hosts[host].calls, 1) for host in hosts}
-        alone = self._own_s(names, 1)
+
+        def took_s(pieces: int) -> float:
+            shares = {host: -(-rows // min(pieces, idle[host])) for host in hosts}
+            return max(self._together_s(hosts[host], shares[host]) for host in hosts) + (pieces - 1) * _CALL_S
+
         most = min(rows, calls, max(idle.values()))
-        if most < _SHARED or all(hosts[host] - alone[host] < _CALL_S for host in hosts):
+        if (
+            most <= 1
+            or max(self._together_s(there, rows) - self._together_s(there, 1) for there in hosts.values()) < _CALL_S
+        ):
             return 1
-        best, soonest_s = 1, max(hosts.values())
-        for pieces in range(_SHARED, most + 1):
-            by_host = (self._own_s(names, -(-rows // min(pieces, idle[host])))[host] for host in hosts)
-            took_s = max(by_host) + (pieces - 1) * _CALL_S
-            if took_s < soonest_s:
-                best, soonest_s = pieces, took_s
-        return best
+        return min(range(1, most + 1), key=took_s)
 
     def send(self, names: Sequence[str], rows: int, now_s: float) -> Call:
         """Note that these are asked now; hand what is returned to ``back`` in any case."""
@@ -196,9 +196,8 @@ class Expecting:
                 here.since_s = now_s
             here.ahead_s += busy_s
             here.calls += 1
-        return Call(
-            now_s, ahead_s, own_s, {host: {each for each in names if self._host_of[each] == host} for host in own_s}
-        )
+        silent = {host: set(there) for host, there in self._by_host(names).items()}
+        return Call(now_s, ahead_s, own_s, silent)
 
     def heard(self, call: Call, name: str, now_s: float) -> None:
         """Note that one who was asked has answered, or will not: a quick member is free before the slow one is."""
@@ -241,12 +240,18 @@ class Expecting:
             self._hosts[host].wait.learn(call.ahead_s[host], max(waited_s, 0.0))
             self._hosts[host].heard_s = now_s
 
-    def _own_s(self, names: Sequence[str], rows: int) -> dict[str, float]:
-        own_s: dict[str, float] = {}
+    def _by_host(self, names: Sequence[str]) -> dict[str, list[str]]:
+        by_host: dict[str, list[str]] = {}
         for name in names:
-            host = self._host_of[name]
-            own_s[host] = own_s.get(host, 0.0) + self._busy[name].mean(rows)
-        return own_s
+            by_host.setdefault(self._host_of[name], []).append(name)
+        return by_host
+
+    def _own_s(self, names: Sequence[str], rows: int) -> dict[str, float]:
+        return {host: self._together_s(there, rows) for host, there in self._by_host(names).items()}
+
+    def _together_s(self, names: Sequence[str], rows: int) -> float:
+        """Return how long members of one host compute, one after the other."""
+        return sum(self._busy[name].mean(rows) for name in names)
 
     @staticmethod
     def _wait_s(host: _Host, now_s: float) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from guidevane.clock import Clock
 
-Call = Callable[[tuple[str, ...], Vectors], Awaitable[Mapping[str, Said]]]
+Caller = Callable[[tuple[str, ...], Vectors], Awaitable[Mapping[str, Said]]]
 _LEARNS = 0.1
 """How much of what is believed of a deployment's times one call changes."""
 
@@ -51,7 +51,7 @@ class Lane:
     made again, each alone, so that rows which break a member cost nobody else an answer.
     """
 
-    def __init__(self, call: Call, clock: Clock, replicas: Callable[[], int]) -> None:
+    def __init__(self, call: Caller, clock: Clock, replicas: Callable[[], int]) -> None:
         self.most: Callable[[], int] = lambda: 0
         self._call = call
         self._clock = clock

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
 R = TypeVar("R", bound="Hashable")
-Call = tuple[str, int]
+Key = tuple[str, int]
 
 
 class Placing(Generic[R]):
@@ -29,7 +29,7 @@ class Placing(Generic[R]):
     """
 
     def __init__(self) -> None:
-        self._at: dict[Call, R] = {}
+        self._at: dict[Key, R] = {}
         self._calls: Counter[R] = Counter()
         self._replicas: dict[str, int] = {}
 
@@ -37,7 +37,7 @@ class Placing(Generic[R]):
         """Return how many replicas a deployment had when it was asked last; 0 where it never was."""
         return self._replicas.get(deployment, 0)
 
-    def place(self, call: Call, replicas: Sequence[R]) -> R:
+    def place(self, call: Key, replicas: Sequence[R]) -> R:
         """Return the replica for a call; one that was placed before is placed anew. Raises ``ValueError`` for none."""
         self.over(call)
         self._replicas[call[0]] = len(replicas)
@@ -46,7 +46,7 @@ class Placing(Generic[R]):
         self._calls[replica] += 1
         return replica
 
-    def over(self, call: Call) -> None:
+    def over(self, call: Key) -> None:
         """Note that a call is over, whatever came of it; one that was never placed is none."""
         replica = self._at.pop(call, None)
         if replica is not None:
@@ -59,6 +59,6 @@ PLACING: Final[Placing[Any]] = Placing()
 """Of this process: a router lives where the handle does. Calls are told apart by deployment and matrix."""
 
 
-def key_of(deployment: str, matrix: object) -> Call:
+def key_of(deployment: str, matrix: object) -> Key:
     """Return the name of a call: the matrix lives as long as somebody asks about it."""
     return deployment, id(matrix)

@@ -16,7 +16,7 @@ from guidevane.control.ladder import Choice, Step, reserved, steps
 from guidevane.services.inference.shares import Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from guidevane.pipeline import Pipeline
     from guidevane.services.inference.expecting import Expecting
@@ -177,42 +177,26 @@ class Triage:
         while left and (ladder := self._widest(waiting, slack_s, left, waits_s, size)) is not None:
             rows, steps_ = ladder
             open_ = {id(step.choice): self._open(step.choice.members, rows) for step in steps_}
-            # Whoever is spared goes first; they may be late, and must not make others so: in batches of their own.
-            spared = [place for place in left if waiting[place].spared]
-            others = (place for place in left if not waiting[place].spared)
-            for order in (spared, others):
-                batch, choice = self._alike(waiting, slack_s, order, rows, steps_, open_)
-                if batch:
-                    break
-            else:
+            choices = {
+                place: choice if choice is not None and open_[id(choice)] else None
+                for place in left
+                for choice in (self._choice(waiting[place], slack_s[place], steps_),)
+            }
+            # Whoever is spared goes first; the sort is stable, so that the others stay by the time that they have left.
+            order = sorted(
+                (place for place in left if choices[place] is not None), key=lambda place: not waiting[place].spared
+            )
+            choice = choices[order[0]] if order else None
+            if choice is None:
                 # Whom they would ask has enough to do: they wait here, where they can still be put off.
                 break
+            # Who is spared may be late, and must not make others so: they go in batches of their own.
+            spared = waiting[order[0]].spared
+            batch = [place for place in order if choices[place] is choice and waiting[place].spared is spared][:rows]
             if batch := self._noted(waiting, self._whole_tiles(batch, choice), choice):
                 return batch, choice
             # Their groups have had their share of degraded answers: now they are another choice's.
         return [], Choice("full")
-
-    def _alike(
-        self,
-        waiting: Sequence[Waiting],
-        slack_s: Sequence[float],
-        order: Iterable[int],
-        rows: int,
-        ladder: Sequence[Step],
-        open_: Mapping[int, bool],
-    ) -> tuple[list[int], Choice]:
-        """Return the first in order whose choice is open, and those behind with the same one, ``rows`` at most."""
-        batch: list[int] = []
-        common: Choice | None = None
-        for place in order:
-            choice = self._choice(waiting[place], slack_s[place], ladder)
-            if choice is None or not open_[id(choice)] or (common is not None and choice is not common):
-                continue
-            common = choice
-            batch.append(place)
-            if len(batch) == rows:
-                break
-        return batch, common or Choice("full")
 
     def _open(self, members: Sequence[str], rows: int) -> bool:
         knobs = self.knobs
