@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from guidevane.control.planner import quick_plan
+from guidevane.control.quick import quick_plan
 from guidevane.control.shedding import ahead_s
 from guidevane.control.trial import Demand, Trial
 from loadtests.steering import workloads

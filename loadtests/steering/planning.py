@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from guidevane.control.greedy import greedy
-from guidevane.control.planner import Infeasible, plan
+from guidevane.control.planner import plan
+from guidevane.control.space import Infeasible
 from guidevane.control.trial import Demand, Trial, hourly_usd
 from loadtests.steering.pipelines import PIPELINES
 from loadtests.stream.report import commit, machine

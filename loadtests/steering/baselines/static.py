@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.control.planner import Infeasible
 from guidevane.control.planner import plan as planned
 from guidevane.control.plant import Action, Setting
+from guidevane.control.space import Infeasible
 from guidevane.control.trial import Trial
 from loadtests.steering.baselines.inferline import Plan, Planner, usd_per_hour
 from loadtests.steering.plant.cluster import Scene

@@ -112,8 +112,8 @@ def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | No
     from dataclasses import replace
 
     from guidevane.control.asking import factor_of, figures, seconds
-    from guidevane.control.planner import Infeasible
     from guidevane.control.question import SOON_VISITS, answer, forecast
+    from guidevane.control.space import Infeasible
 
     recorded = _read(plan_file)
     if not isinstance(recorded, dict) or not {"graph", "asked", "settings"} <= recorded.keys():

@@ -1,4 +1,4 @@
-"""The first two tiers of the estimator: a screen that rejects in microseconds, and a formula that orders a search.
+"""The first two tiers of the estimator: how busy a stage would be, and a formula that orders a search.
 
 Neither decides what is feasible; the simulation does.
 """
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from guidevane.control.profile import half_normal_quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from guidevane.control.graph import Graph, Stage
+    from guidevane.control.graph import Stage
     from guidevane.control.plant import Setting
     from guidevane.control.profile import Profile
 
@@ -32,26 +30,6 @@ def load(stage: Stage, setting: Setting, rate_per_s: float) -> float:
         consumers = min(setting.replicas, stage.partitions)
         return rate_per_s * math.ceil(stage.partitions / consumers) / stage.partitions / per_replica
     return rate_per_s / (setting.replicas * per_replica)
-
-
-def screened(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s: float) -> str:
-    """Return why a configuration need not be simulated, or nothing.
-
-    >>> from guidevane.control.plant import Setting
-    >>> from guidevane.control.reading import read_graph
-    >>> graph = read_graph({"stages": {"a": {"latency_ms": {"1": 10}}}})
-    >>> screened(graph, [Setting("default", 1, 1)], 120.0, 0.3)
-    "stage 'a' would be 123 % busy"
-    """
-    for stage, visits, setting in zip(graph.stages, graph.visits, settings, strict=True):
-        busy = load(stage, setting, rate_per_s * visits)
-        if busy > BUSIEST:
-            return f"stage {stage.name!r} would be {busy:.0%} busy".replace("%", " %")
-    profiles = [stage.on(each.hardware).profile for stage, each in zip(graph.stages, settings, strict=True)]
-    floor_s = graph.path_s([each.fastest_s for each in profiles])
-    if floor_s > slo_s:
-        return f"the longest way takes {floor_s * 1e3:.0f} ms without any wait, of {slo_s * 1e3:.0f}"
-    return ""
 
 
 def effective_batch(profile: Profile, rate_per_s: float, batch: int, replicas: int) -> int:

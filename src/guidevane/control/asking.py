@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guidevane.control.arrivals import SPREAD
-from guidevane.control.planner import Infeasible
 from guidevane.control.question import Forecast, Question, answer, forecast
+from guidevane.control.space import Infeasible
 from guidevane.errors import Misconfigured
 from guidevane.word import nearest
 

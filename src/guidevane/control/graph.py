@@ -232,6 +232,16 @@ class Graph:
         return all(share < 1 for share in shares)
 
     @cached_property
+    def before_quorums(self) -> frozenset[str]:
+        """The stages that some way leads from to a quorum: an event may be over before they are done with it."""
+        found: set[str] = set()
+        for name in reversed(self.names):
+            after = {self.edges[edge].after for edge in self.out_of(name)}
+            if after & (found | set(self.quorum)):
+                found.add(name)
+        return frozenset(found)
+
+    @cached_property
     def members(self) -> tuple[str, ...]:
         """The stages that a quorum can do without, in the order in which they are dropped.
 

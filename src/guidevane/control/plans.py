@@ -75,7 +75,7 @@ class Plans:
         return choice.after(row, best, passed_s, startup_s=startup_s)
 
     def _candidates(self, memory: Memory, rate_per_s: float) -> tuple[Kinds, ...]:
-        """Return the hardware of the cheapest plans for two rates around one, three times apart: they take a while."""
+        """Return the hardware of the cheapest plans for two rates around one, 1.85 times apart: they take a while."""
         free = self._planned(_quantized(memory.corrections), None)
         low = place(rate_per_s) // _APART * _APART
         rows = (free.row(STEP**at, _USUAL) for at in (low, low + _APART))
@@ -92,7 +92,7 @@ def _in_force(memory: Memory) -> Kinds:
     return memory.choice.kinds if memory.choice else ()
 
 
-_APART, _USUAL = 16, 2.0
+_APART, _USUAL = 8, 2.0
 """Places of the table from one plan on any hardware to the next, and the dispersion that they are made for."""
 _SLOWER, _KNOWN = 1.07, 30
 """Service times are planned with in steps of 7 %, once thirty batches are known."""

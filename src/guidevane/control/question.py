@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from guidevane.control.planner import Infeasible, Plan, plan
+from guidevane.control.planner import Plan, plan
+from guidevane.control.space import Infeasible
 from guidevane.control.trial import EVENTS, Demand, Trial, hourly_usd
 from guidevane.errors import Misconfigured
 

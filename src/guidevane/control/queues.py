@@ -151,22 +151,24 @@ def join(ids: Ids, times: Times, starts: npt.NDArray[np.int64], need: npt.NDArra
     An event goes on when it came ``need`` times: from all the edges that it took, or from its quorum.
     """
     streams = len(starts) - 1
-    heads = starts[:-1].copy()
+    heads, now = starts[:-1].copy(), np.full(streams, np.inf)
+    for s in range(streams):
+        if heads[s] < starts[s + 1]:
+            now[s] = times[heads[s]]
     seen = np.zeros(len(need), np.int16)
     out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
     out = 0
-    while True:
-        best, best_time = -1, np.inf
-        for s in range(streams):
-            if heads[s] < starts[s + 1] and (times[heads[s]] < best_time or best < 0):
-                best, best_time = s, times[heads[s]]
-        if best < 0:
-            break
+    for _ in range(len(ids)):
+        best, time = 0, now[0]
+        for s in range(1, streams):
+            if now[s] < time:
+                best, time = s, now[s]
         event = ids[heads[best]]
         heads[best] += 1
+        now[best] = times[heads[best]] if heads[best] < starts[best + 1] else np.inf
         seen[event] += 1
         if seen[event] == need[event]:
-            out_ids[out], out_times[out] = event, best_time
+            out_ids[out], out_times[out] = event, time
             out += 1
     return out_ids[:out], out_times[:out]
 

@@ -119,8 +119,7 @@ class Simulation:
             self._left += ends
             self._need.append(np.minimum(came, graph.quorum.get(name, len(graph.edges) + 1)).astype(np.int16))
         # A result that a quorum may do without is never late by itself.
-        loose = set(graph.members)
-        self._strict = [not self._leads_to_quorum(at) and name not in loose for at, name in enumerate(graph.names)]
+        self._strict = [name not in graph.before_quorums for name in graph.names]
         self._before: list[tuple[int, ...]] = []
         for at in range(len(graph.names)):
             above = {i for edge in self._into[at] for i in self._before[graph.index[graph.edges[edge].before]]}
@@ -249,14 +248,6 @@ class Simulation:
             rest = self.graph.rest_s(fastest)
             self._aheads[kinds] = tuple(whole - own for whole, own in zip(rest, fastest, strict=True))
         return self._aheads[kinds]
-
-    def _leads_to_quorum(self, at: int) -> bool:
-        name = self.graph.names[at]
-        return any(
-            self.graph.edges[edge].after in self.graph.quorum
-            or self._leads_to_quorum(self.graph.index[self.graph.edges[edge].after])
-            for edge in self.graph.out_of(name)
-        )
 
     def _keep(self, key: object, stream: Stream) -> None:
         self._kept[key] = stream

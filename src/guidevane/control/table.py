@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guidevane.control.arrivals import SPREAD, gamma_arrivals
-from guidevane.control.planner import Infeasible, quick_plan
+from guidevane.control.quick import quick_plan
 from guidevane.control.shedding import ahead_s
 from guidevane.control.simulation import Simulation, Trace
+from guidevane.control.space import Infeasible
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, replica_counts
 
 if TYPE_CHECKING:

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from guidevane.control.arrivals import most_misses
 from guidevane.control.greedy import greedy
-from guidevane.control.planner import Infeasible, plan, quick_plan
+from guidevane.control.planner import plan
 from guidevane.control.plant import Setting
+from guidevane.control.quick import quick_plan
 from guidevane.control.reading import read_graph
+from guidevane.control.space import Infeasible
 from guidevane.control.table import STEP, Table, place
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd
 
@@ -242,3 +244,48 @@ def test_the_allowed_misses_are_the_most_that_the_bound_allows(events, epsilon):
 
     assert most < 0 or below(most) <= 0.05 + 1e-9
     assert (1 - epsilon) ** events < 1e-300 or below(most + 1) > 0.05 - 1e-9
+
+
+@given(st.sampled_from([15.0, 40.0, 70.0]), st.sampled_from([0.08, 0.15, 0.3]), st.sampled_from([1, 20, 80]))
+@settings(max_examples=8, deadline=None)
+def test_nothing_is_cheaper_than_a_plan_says_when_its_search_was_cut_short(rate, slo_s, most_runs):
+    graph = chain({"1": 6, "4": 20}, {"1": 22, "4": 50})
+    arrivals = Demand(rate, 1.0, events=800).traces()
+    least = brute_force(Trial(graph, slo_s, 0.02, arrivals))
+
+    found = plan(Trial(graph, slo_s, 0.02, arrivals), most_runs=most_runs)
+
+    assert least <= found.usd_per_hour + 1e-9
+    assert found.usd_per_hour * (1 - found.gap) <= least + 1e-9
+
+
+def row_of(stages: int):
+    """Stages behind each other that each may run on slow, quick and very quick hardware."""
+    kinds = {"slow": (1.0, 0.1), "quick": (3.0, 0.7), "very": (7.0, 2.6)}
+    made = {
+        f"s{at}": {
+            "hardware": {
+                kind: {
+                    "latency_ms": {b: (12 + 7 * (at % 4)) * (0.5 + 0.5 * b**0.9) / speed for b in (1, 4, 16)},
+                    "price_usd_per_hour": usd,
+                }
+                for kind, (speed, usd) in kinds.items()
+            }
+        }
+        for at in range(stages)
+    }
+    return read_graph({"stages": made, "edges": [list(pair) for pair in pairwise(made)]})
+
+
+@pytest.mark.parametrize("make", [plan, quick_plan])
+def test_hardware_for_twelve_stages_is_chosen_by_what_each_may_take_of_the_objective(make):
+    # 531,441 choices of hardware: by whoever looks at the first thousands of them, it costs twice as much.
+    trial = Trial(row_of(12), 0.45, 0.01, Demand(100.0, events=2000).traces(), rate_per_s=100.0)
+    bound = greedy(trial)
+
+    found = make(trial)
+    chosen = found if make is quick_plan else found.settings
+
+    assert trial.feasible(chosen)
+    assert bound is not None
+    assert hourly_usd(trial.graph, chosen) < 0.6 * hourly_usd(trial.graph, bound)
