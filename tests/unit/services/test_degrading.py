@@ -222,7 +222,7 @@ class Answers:
             raise ValueError(self.fails)
         return [2 * each.deadline_us for each in items]
 
-    def unasked(self, item: Waiting, choice: Choice) -> int:
+    def unasked(self, items: Sequence[Waiting], choice: Choice) -> list[int]:
         raise AssertionError("nobody is shed at level 0")
 
 

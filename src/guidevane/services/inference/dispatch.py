@@ -37,8 +37,8 @@ class Serve(Protocol[T_contra, R_co]):
         """Return one answer each; learn from ``call`` how long it took."""
         ...
 
-    def unasked(self, item: T_contra, choice: Choice) -> R_co:
-        """Return the answer of one that goes without: ``rule`` or ``shed``."""
+    def unasked(self, items: Sequence[T_contra], choice: Choice) -> Sequence[R_co]:
+        """Return one answer each for those that go without: ``rule`` or ``shed``."""
         ...
 
 
@@ -124,8 +124,10 @@ class Dispatch(Generic[T, R]):
             gone = {*picked.batch, *picked.rule, *picked.shed}
             self._waiting = [each for index, each in enumerate(waiting) if index not in gone]
             for choice, places in ((_RULE, picked.rule), (_SHED, picked.shed)):
-                for index in places:
-                    self._settle(waiting[index], self._serve.unasked(items[index], choice))
+                if places:
+                    answers = self._serve.unasked([items[index] for index in places], choice)
+                    for index, answer in zip(places, answers, strict=True):
+                        self._settle(waiting[index], answer)
             if not picked.batch:
                 self._shut_s = now_s
                 return

@@ -93,10 +93,10 @@ class Predicting:
             results[place] = self._poison(place, rows[place].event, said) or results[place]
         return results
 
-    def alone(self, row: Row, outcome: OutcomeKind, now_s: float) -> Result:
-        """Return the prediction of an event that goes without: nobody is asked."""
-        said = dict.fromkeys(self.ensemble.names, skipped(1))
-        return self._messages([row], np.full(1, np.nan), [outcome], said, 0, now_s)[0]
+    def without(self, rows: Sequence[Row], outcome: OutcomeKind, now_s: float) -> list[Result]:
+        """Return the predictions of events that go without: nobody is asked."""
+        said = dict.fromkeys(self.ensemble.names, skipped(len(rows)))
+        return self._messages(rows, np.full(len(rows), np.nan), [outcome] * len(rows), said, 0, now_s)
 
     def _messages(
         self,

@@ -134,10 +134,10 @@ class Inference:
         variant = names_[0] if choice.rung == "variant" else None
         return self._predicting.batch(items, said, variant=variant, sent_s=sent_s)
 
-    def unasked(self, item: Row, choice: Choice) -> Result:
-        """Return the prediction of an event that goes without: nobody is asked, and the decision's label stands."""
+    def unasked(self, items: Sequence[Row], choice: Choice) -> list[Result]:
+        """Return the predictions of events that go without: nobody is asked, and the decision's label stands."""
         outcome: OutcomeKind = "shed" if choice.rung == "shed" else "fallback"
-        return self._predicting.alone(item, outcome, self.clock.monotonic_s())
+        return self._predicting.without(items, outcome, self.clock.monotonic_s())
 
     def _count_spared(self, items: Sequence[Row]) -> None:
         groups = Counter(group for row in items if row.spared for group in row.protected.items())

@@ -8,15 +8,19 @@ more gives way: to the rule, or shed. Who did not have to wait takes nobody's ti
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from guidevane.control.ladder import Choice, Step, reserved, steps
 from guidevane.services.inference.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
 
     from guidevane.pipeline import Pipeline
     from guidevane.services.inference.expecting import Expecting
@@ -116,16 +120,17 @@ class Triage:
         if self.knobs.level < BY_SLACK:
             return Picked(range(self.next(len(waiting), under_way=under_way)))
         waits_s = self.expecting.waits_s(now_s)
-        slack_s = [(each.deadline_us - now_us) / 1e6 - self.knobs.behind_s for each in waiting]
+        line = _Line.of(waiting, now_us + round(self.knobs.behind_s * 1e6))
         ladder = self.ladder(1, waits_s)
-        rule, shed, left = self._give_way(waiting, slack_s, ladder)
+        rule, shed = self._give_way(waiting, line, ladder)
         if rule or shed:
             self._without_s = now_s
-        size = self.size(len(left), under_way=under_way)
+            line = line.without([*rule, *shed])
+        size = self.size(len(line.places), under_way=under_way)
         if not any(self._open(step.choice.members, size) for step in ladder if step.choice.rung not in _WITHOUT):
             # This happens at each landing, however many wait: nobody whom they might ask has time.
             return Picked(rule=rule, shed=shed)
-        batch, choice = self._batch(waiting, slack_s, left, waits_s, size)
+        batch, choice = self._batch(waiting, line, waits_s, size)
         if choice.rung != "full":
             self._without_s = now_s
         return Picked(batch, choice, rule, shed)
@@ -143,59 +148,47 @@ class Triage:
             variant = variant if level == spare + 1 else None
         return steps(kept, waits_s, quorum=ensemble.quorum, most=len(members), variant=variant, rule=self._rule)
 
-    def _give_way(
-        self, waiting: Sequence[Waiting], slack_s: Sequence[float], ladder: Sequence[Step]
-    ) -> tuple[list[int], list[int], list[int]]:
-        """Return who gets the rule, who is shed, and who is left, by the time left; note the first two."""
+    def _give_way(self, waiting: Sequence[Waiting], line: _Line, ladder: Sequence[Step]) -> tuple[list[int], list[int]]:
+        """Return who gets the rule and who is shed, by the time left; note both."""
         asked = [step for step in ladder if step.choice.rung not in _WITHOUT]
         quickest_s = asked[-1].needs_s if asked else math.inf
         rule: list[int] = []
         shed: list[int] = []
-        left: list[int] = []
-        for place in sorted(range(len(waiting)), key=slack_s.__getitem__):
+        # Who did not have to wait is served however late, where anybody can be asked.
+        hopeless = (line.slack_s < quickest_s) & ~line.spared & (line.waited | (not asked))
+        for at in np.flatnonzero(hopeless):
+            place = int(line.places[at])
             each = waiting[place]
-            if slack_s[place] >= quickest_s or each.spared or (asked and not each.waited):
-                left.append(place)
-            elif asked and not self.without.may(each.protected):
-                each.spared = True
-                left.append(place)
-            else:
-                (rule if self._rule and slack_s[place] >= 0 else shed).append(place)
-                self.without.note([each.protected], without=True)
-                self.degraded.note([each.protected], without=True)
-        return rule, shed, left
+            if asked and not self.without.may(each.protected):
+                each.spared = line.spared[at] = True
+                continue
+            (rule if self._rule and line.slack_s[at] >= 0 else shed).append(place)
+            self.without.note([each.protected], without=True)
+            self.degraded.note([each.protected], without=True)
+        return rule, shed
 
     def _batch(
-        self,
-        waiting: Sequence[Waiting],
-        slack_s: Sequence[float],
-        left: Sequence[int],
-        waits_s: Mapping[str, float],
-        size: int,
+        self, waiting: Sequence[Waiting], line: _Line, waits_s: Mapping[str, float], size: int
     ) -> tuple[list[int], Choice]:
         """Return the next batch, all of one choice, and note it."""
-        while left and (ladder := self._widest(waiting, slack_s, left, waits_s, size)) is not None:
+        while len(line.places) and (ladder := self._widest(line, waits_s, size)) is not None:
             rows, steps_ = ladder
-            open_ = {id(step.choice): self._open(step.choice.members, rows) for step in steps_}
-            choices = {
-                place: choice if choice is not None and open_[id(choice)] else None
-                for place in left
-                for choice in (self._choice(waiting[place], slack_s[place], steps_),)
-            }
-            # Whoever is spared goes first; the sort is stable, so that the others stay by the time that they have left.
-            order = sorted(
-                (place for place in left if choices[place] is not None), key=lambda place: not waiting[place].spared
-            )
-            choice = choices[order[0]] if order else None
-            if choice is None:
+            got = line.steps([step.needs_s for step in steps_])
+            # The last is theirs who get none.
+            open_ = np.array([*(self._open(step.choice.members, rows) for step in steps_), False])
+            may = np.flatnonzero(open_[got])
+            if not len(may):
                 # Whom they would ask has enough to do: they wait here, where they can still be put off.
                 break
+            # Whoever is spared goes first, and the others by the time that they have left.
+            first = next(iter(may[line.spared[may]]), may[0])
             # Who is spared may be late, and must not make others so: they go in batches of their own.
-            spared = waiting[order[0]].spared
-            batch = [place for place in order if choices[place] is choice and waiting[place].spared is spared][:rows]
+            alike = may[(got[may] == got[first]) & (line.spared[may] == line.spared[first])]
+            batch, choice = line.places[alike[:rows]].tolist(), steps_[got[first]].choice
             if batch := self._noted(waiting, self._whole_tiles(batch, choice), choice):
                 return batch, choice
             # Their groups have had their share of degraded answers: now they are another choice's.
+            line.look_again(waiting)
         return [], Choice("full")
 
     def _open(self, members: Sequence[str], rows: int) -> bool:
@@ -213,26 +206,20 @@ class Triage:
     def _tile(self, names: Sequence[str], rows: int) -> int:
         return self._tiles[max(names, key=lambda name: self.expecting.timed(name, rows).busy_s)]
 
-    def _widest(
-        self,
-        waiting: Sequence[Waiting],
-        slack_s: Sequence[float],
-        left: Sequence[int],
-        waits_s: Mapping[str, float],
-        rows: int,
-    ) -> tuple[int, list[Step]] | None:
+    def _widest(self, line: _Line, waits_s: Mapping[str, float], rows: int) -> tuple[int, list[Step]] | None:
         """Return the size of batch, ``rows`` at most, in which the most are in time, and its ladder.
 
         ``None`` where nobody would be.
         """
-        heedless = sum(waiting[place].spared or not waiting[place].waited for place in left)
-        hurried_s = sorted(slack_s[place] for place in left if waiting[place].waited and not waiting[place].spared)
+        hurried_s = line.slack_s[line.waited & ~line.spared]
+        heedless = len(line.places) - len(hurried_s)
         best: tuple[int, int, list[Step]] | None = None
         while rows:
             ladder = [step for step in self.ladder(rows, waits_s) if step.choice.rung not in _WITHOUT]
             if not ladder:
                 return None
-            served = min(rows, heedless + len(hurried_s) - bisect_left(hurried_s, ladder[-1].needs_s))
+            late = int(np.searchsorted(hurried_s, ladder[-1].needs_s))
+            served = min(rows, heedless + len(hurried_s) - late)
             if served and (best is None or served > best[0]):
                 best = served, rows, ladder
             if served == rows:
@@ -240,16 +227,6 @@ class Triage:
             # The next power of two below.
             rows = 1 << (rows - 1).bit_length() >> 1 if rows > 1 else 0
         return None if best is None else best[1:]
-
-    def _choice(self, each: Waiting, slack_s: float, ladder: Sequence[Step]) -> Choice | None:
-        """Return what one event would get in a batch with this ladder; ``None`` where it would be late."""
-        if not each.spared:
-            for step in ladder:
-                if slack_s >= step.needs_s:
-                    return step.choice
-            if each.waited:
-                return None
-        return ladder[0].choice if ladder else None
 
     def _noted(self, waiting: Sequence[Waiting], batch: Sequence[int], choice: Choice) -> list[int]:
         """Count a batch; return who may have this choice. Who may not is spared from now on."""
@@ -267,3 +244,49 @@ class Triage:
                     each.spared = True
         self.without.note([waiting[place].protected for place in kept], without=False)
         return kept
+
+
+@dataclass(slots=True)
+class _Line:
+    """Those who wait, in columns, by the time that each has left: ``places`` says where each stands in what waits.
+
+    All of it is looked at each time that a batch lands, however many wait.
+    """
+
+    places: npt.NDArray[np.int64]
+    slack_s: npt.NDArray[np.float64]
+    waited: npt.NDArray[np.bool_]
+    spared: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, waiting: Sequence[Waiting], by_us: int) -> _Line:
+        """Return the columns of what waits; of equals, who came first stands first."""
+        many = len(waiting)
+        deadline_us = np.fromiter(map(attrgetter("deadline_us"), waiting), np.int64, many)
+        waited = np.fromiter(map(attrgetter("waited"), waiting), np.bool_, many)
+        spared = np.fromiter(map(attrgetter("spared"), waiting), np.bool_, many)
+        order = np.argsort(deadline_us, kind="stable")
+        return cls(order, (deadline_us[order] - by_us) / 1e6, waited[order], spared[order])
+
+    def without(self, gone: Sequence[int]) -> _Line:
+        """Return the others."""
+        stays = np.ones(self.places.max(initial=-1) + 1, np.bool_)
+        stays[gone] = False
+        kept = stays[self.places]
+        return _Line(self.places[kept], self.slack_s[kept], self.waited[kept], self.spared[kept])
+
+    def steps(self, needs_s: Sequence[float]) -> npt.NDArray[np.int64]:
+        """Return which step of a ladder each gets, the first that it has the time for; -1 where it would be late.
+
+        Who is spared gets the first, and so does who has no time for any, but did not have to wait.
+        """
+        downwards = -np.array(needs_s)
+        got = np.searchsorted(downwards, -self.slack_s)
+        late = got == len(needs_s)
+        got[late] = np.where(self.waited[late], -1, 0)
+        got[self.spared] = 0
+        return got
+
+    def look_again(self, waiting: Sequence[Waiting]) -> None:
+        """Learn who is spared by now."""
+        self.spared = np.fromiter((waiting[place].spared for place in self.places), np.bool_, len(self.places))
