@@ -8,6 +8,7 @@ plays again; only the oracle follows from its own search, which takes longest an
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,28 +20,37 @@ import guidevane.control
 from loadtests.steering.playing import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from loadtests.steering.case import Case
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parents[1] / ".bench" / "steering"
 _ORACLE = "oracle"
-_CONTROL = (
-    "analytic", "arrivals", "compiled", "graph", "greedy", "planner", "plant", "profile", "queues", "reading",
-    "shedding", "simulation", "trial", "walk",
-)  # fmt: skip
-_ARRAYS = ("latency_s", "replicas", "pending", "batch", "queue")
+_IMPORTS = re.compile(r"^from guidevane\.control\.(\w+) import", re.MULTILINE)
+_ARRAYS = ("latency_s", "shed_s", "replicas", "pending", "batch", "queue")
 _FIGURES = ("shed", "unfinished", "cost_usd", "replica_seconds", "actions", "left_out")
 
 
 @cache
 def sources(*, oracle: bool) -> bytes:
     """Return the digest of the code that a run follows from, besides the policy's own choice of settings."""
-    control = Path(guidevane.control.__file__).parent
     files = sorted((*HERE.glob("plant/*.py"), *HERE.glob("baselines/*.py")))
     files = [each for each in files if oracle or each.stem != _ORACLE]
     files += [HERE / f"{name}.py" for name in ("case", "playing", "policies", "scores")]
-    files += [control / f"{name}.py" for name in _CONTROL]
-    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).digest()
+    return hashlib.sha256(b"".join(each.read_bytes() for each in (*files, *_control(files)))).digest()
+
+
+def _control(files: Sequence[Path]) -> list[Path]:
+    """Return what files take from ``guidevane.control``, and what that takes from there itself."""
+    folder = Path(guidevane.control.__file__).parent
+    found: set[Path] = set()
+    unread = list(files)
+    while unread:
+        taken = {folder / f"{name}.py" for name in _IMPORTS.findall(unread.pop().read_text())} - found
+        found |= taken
+        unread += taken
+    return sorted(found)
 
 
 @dataclass(frozen=True, slots=True)

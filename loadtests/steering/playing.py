@@ -24,12 +24,15 @@ _HALVES, _TENTHS = 2, 10
 
 @dataclass(frozen=True)
 class Run:
-    """How one policy did. Per event: ``latency_s`` float64[n], inf where it was shed or never finished.
+    """How one policy did.
 
+    Per event: ``latency_s`` float64[n], inf where it was shed or never finished; ``shed_s`` float64[n], how long after
+    its arrival it was shed, inf where it was not.
     Per second and stage: ``replicas`` that stay (starting ones included), ``pending``, ``batch``, ``queue``.
     """
 
     latency_s: Floats
+    shed_s: Floats
     shed: int
     unfinished: int
     cost_usd: float
@@ -149,7 +152,7 @@ def play(policy: Policy, case: Case, *, progress: Callable[[float], None] | None
     c = cluster.state
     replicas, pending, batch, queue = (np.asarray(column, dtype=np.int64) for column in zip(*rows, strict=True))
     return Run(
-        latency_s=c.done_s - c.arrival_s,
+        latency_s=c.done_s - c.arrival_s, shed_s=c.gone_s - c.arrival_s,
         shed=int((c.fate[:, columns.OUTCOME] == columns.SHED).sum()),
         unfinished=cluster.unfinished,
         cost_usd=cluster.cost_usd(),

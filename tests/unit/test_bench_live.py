@@ -98,3 +98,28 @@ def test_given_trials_that_were_played_then_they_are_told_beside_their_forecasts
         "340 / 420", "40%", "abc",
     ]  # fmt: skip
     assert (tmp_path / "step-60s.png").exists()
+
+
+@pytest.mark.parametrize("contender", ["ray", "guidevane"])
+def test_given_more_than_the_members_bear_when_it_is_forecast_then_who_goes_without_is_answered_by_the_deadline(
+    contender,
+) -> None:
+    found = forecast(contender, arrivals("azure_code", 180.0, 1), 10.0)
+
+    assert found["miss"] > 0.02
+    assert 0 < found["p50_ms"] <= found["p99_ms"] == SLO_MS
+
+
+def test_given_the_rooms_own_policy_when_an_event_is_shed_then_it_is_known_when() -> None:
+    times = arrivals("azure_code", 180.0, 1)
+    replicas, batch = opening("guidevane", times)
+    case = Case(read_graph(graph()), times, SLO_MS / 1e3, 0.01)
+
+    run = play(Guided(site(), case.graph, dict(replicas), batch), case)
+
+    shed = np.isfinite(run.shed_s)
+    assert shed.sum() == run.shed > 0
+    assert np.isinf(run.latency_s[shed]).all()
+    assert (run.shed_s[shed] > 0).all()
+    # Most as soon as there is no time for the member, some only once the level knows of them.
+    assert (run.shed_s[shed] < case.slo_s).mean() > 0.5

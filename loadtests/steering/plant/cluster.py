@@ -115,6 +115,7 @@ class Scene:
             way=np.stack([draws.need, draws.arriving, np.zeros_like(draws.need)], axis=2),
             fate=np.stack([np.zeros_like(draws.ends), draws.ends], axis=1),
             done_s=np.full(n, np.inf),
+            gone_s=np.full(n, np.inf),
             jitter=draws.jitter,
             queue_event=np.full((stages, n), -1, dtype=np.int32),
             queue_s=np.full((stages, n), np.inf),

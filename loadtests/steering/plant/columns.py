@@ -68,6 +68,8 @@ class State(NamedTuple):
     """[n, 2] OUTCOME, and how many stages are to finish before the event ENDS."""
     done_s: Floats
     """[n] when it was decided; inf until then."""
+    gone_s: Floats
+    """[n] when it was given up; inf where it was not."""
     jitter: Floats
     """[2**k] draws of abs(N(0, 1)): a batch takes its latency times 1 + JITTER of one of them."""
     queue_event: Small

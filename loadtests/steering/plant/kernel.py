@@ -107,6 +107,7 @@ def _add_busy(unit: Ints, clock: Floats, s: int, now: float) -> None:
 def _end(c: State, event: int, outcome: int, now: float) -> None:
     c.fate[event, OUTCOME] = outcome
     c.done_s[event] = now if outcome == FULL else np.inf
+    c.gone_s[event] = now if outcome == SHED else np.inf
     c.done[c.size[DONE]] = event
     c.size[DONE] += 1
 
