@@ -1,4 +1,4 @@
-"""Plans within some tens of milliseconds: feasible, and the cheapest around where they were found.
+"""Plans that need not be the cheapest of all: feasible, and the cheapest around where they were found.
 
 By latency budgets (``sharing``), and by dives: from the fewest replicas that each stage needs alone, those are added
 that save most misses per dollar. What was found is slimmed, and searched around.
@@ -34,7 +34,9 @@ _AMPLE = 6
 def quick_plan(
     trial: Trial, hardware: Sequence[str | None] | None = None, *, near: Sequence[Setting] | None = None
 ) -> tuple[Setting, ...]:
-    """Return a feasible configuration within some tens of milliseconds, mostly the cheapest or next to it.
+    """Return a feasible configuration, mostly the cheapest or next to it.
+
+    Within some tens of milliseconds; within seconds where many stages, or a quorum's members in bursts, have a choice.
 
     ``hardware`` names, per stage, what must be used (None: any). ``near``: settings that are about right, on the
     hardware to be used: what is searched around. Raises ``Infeasible`` where it finds none.
@@ -42,8 +44,9 @@ def quick_plan(
     # Asked for each second, and by nobody who reads: what is in the way is not looked for.
     space = Space(trial, hardware, explains=False)
     quick = Quick(space)
-    found = quick.dive(apart(near)) if near is not None else None
-    if near is None:
+    if near is not None:
+        found = quick.dive(apart(near))
+    else:
         kinds = space.kinds()
         answers = quick.answers(list(islice(space.choices(kinds), LOOKED_AT)), kinds)
         if answers and any(len(names) > 1 for names in kinds):

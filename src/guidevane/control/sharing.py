@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,7 +42,8 @@ def shared(trial: Trial, kinds: Sequence[Sequence[str]], most_runs: int) -> list
     settings = [list(_settings(trial, at, names)) for at, names in enumerate(kinds)]
     if not all(settings):
         return []
-    options = [_worth(trial, at, each) for at, each in enumerate(settings)]
+    scv = _scv(trial)
+    options = [_worth(trial, at, each, scv) for at, each in enumerate(settings)]
     ways = usual(trial.graph, trial.slo_s, trial.epsilon)
     share, best = 1.0, _cheapest(trial, options, ways, math.inf)
     while best is None and share > _LEAST_SHARE and trial.runs < ends:
@@ -89,10 +90,9 @@ def _settings(trial: Trial, at: int, names: Sequence[str]) -> Iterator[Setting]:
                 yield from (one for one in each if trial.busy(at, one) <= BUSIEST)
 
 
-def _worth(trial: Trial, at: int, settings: Sequence[Setting]) -> list[Option]:
+def _worth(trial: Trial, at: int, settings: Sequence[Setting], scv: float) -> list[Option]:
     """Return settings of one stage as options, without those that cost more than a quicker one."""
     stage, rate_per_s = trial.graph.stages[at], trial.rate_per_s * trial.graph.visits[at]
-    scv = _scv(trial)
     options = sorted(
         (
             Option(
@@ -104,17 +104,8 @@ def _worth(trial: Trial, at: int, settings: Sequence[Setting]) -> list[Option]:
         ),
         key=lambda option: (option.usd_per_hour, option.latency_s),
     )
-    worth = options[:1]
-    worth += [each for before, each in zip(_least(options), options[1:], strict=False) if each.latency_s < before]
-    return worth
-
-
-def _least(options: Sequence[Option]) -> Iterator[float]:
-    """Yield the shortest time of the first option, of the first two, and so on."""
-    shortest = math.inf
-    for each in options:
-        shortest = min(shortest, each.latency_s)
-        yield shortest
+    before_s = accumulate((each.latency_s for each in options), min, initial=math.inf)
+    return [each for each, shortest_s in zip(options, before_s, strict=False) if each.latency_s < shortest_s]
 
 
 def _scv(trial: Trial) -> float:
