@@ -1,4 +1,4 @@
-"""Models that one event breaks, on the real Ray: it raises, says NaN, has a wrong shape, hangs, or ends its process."""
+"""What one event breaks, on the real Ray: a model raises, says NaN, hangs or ends; a feature ends the room itself."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.kafka, pytest.mark.ray, pytest.mark.t
 PIPELINE = """
 import os
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,6 +28,17 @@ READING = {
     "type": "record", "name": "plant.reading",
     "fields": [{"name": "sensor", "type": "string"}, {"name": "value", "type": "double"}],
 }
+
+
+@dataclass(frozen=True)
+class Sharp:
+    reads = ("value",)
+    writes = ("value",)
+
+    def __call__(self, columns):
+        if (columns["value"] == -6).any():
+            os._exit(9)
+        return columns
 
 
 class Fragile:
@@ -55,7 +67,7 @@ class Sturdy:
 pipeline = Pipeline(
     name="plant",
     event=Event("plant.reading.v1", schema=READING, key="sensor"),
-    features=[Numeric("value")],
+    features=[Sharp(), Numeric("value")],
     ensemble=Ensemble([
         Member("fragile", "plant:Fragile", num_cpus=0.1, stuck_after_s=1.0),
         Member("sturdy", "plant:Sturdy", num_cpus=0.1, stuck_after_s=1.0),
@@ -103,10 +115,19 @@ def test_given_events_that_break_a_model_then_they_are_dead_letters_and_all_othe
             assert why["__dlq.errors.exception.class"] == cause, why
             assert "fragile" in why["__dlq.errors.message"]
         assert logs.count("an event is set aside") == 2
-        # Once the member is back, decisions are full again.
-        producer.produce("plant.events", b'{"sensor": "s", "value": 1}', headers=[("event_id", b"after")])
+        # Once the member is back, decisions are full again. Who ends the room itself costs two of its lives.
+        for name, value in (("after", 1), ("killer", -6), ("between", 1), ("other killer", -6), ("last", 1)):
+            body = json.dumps({"sensor": "s", "value": value}).encode()
+            producer.produce("plant.events", body, key=name, headers=[("event_id", name.encode())])
         assert producer.flush(20) == 0
-        read(kafka, ["plant.decisions"], 501)
+        found = read(kafka, ["plant.decisions", "plant.dlq"], len(sent) + 5)
+        logs = (state / "logs" / "fused.log").read_text()
+        for name in ("killer", "other killer"):
+            why = found["plant.dlq"][name]
+            assert (why["__dlq.errors.stage"], why["__dlq.errors.exception.class"]) == ("preprocess", "feature_died"), (
+                logs
+            )
+        assert found["plant.decisions"].keys() >= {"after", "between", "last"}, logs
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

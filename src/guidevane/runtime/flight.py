@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from guidevane.errors import Reject
 from guidevane.log import Message, Partition, Record
 from guidevane.runtime.deadletter import dead_letter
-from guidevane.runtime.handling import answers
 from guidevane.runtime.stage import Changes, Stage, carried, origins_of
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import links_of
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from guidevane.runtime.fence import Fence
     from guidevane.runtime.limit import Tally
     from guidevane.runtime.stage import Result
+    from guidevane.runtime.suspicion import Suspicion
     from guidevane.runtime.takeover import Ownership
     from guidevane.runtime.timing import Meter, Times
     from guidevane.telemetry.metrics import Metrics
@@ -85,6 +85,7 @@ class Route:
     turns: Sequence[asyncio.Semaphore]
     tally: Tally
     meter: Meter
+    suspicion: Suspicion
 
     async def carry(self, flight: Flight, outbox: Outbox, owned: dict[Partition, Ownership]) -> None:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
@@ -138,7 +139,7 @@ class Route:
             if stage.memory is not None:
                 records, flight.changes[index] = stage.memory.advance(records, origins)
             handled = records if len(fresh) == len(records) else [records[i] for i in fresh]
-            results = await answers(stage, handled, clock=self.clock, metrics=self.metrics)
+            results = await self.suspicion.answers(stage, handled, clock=self.clock, metrics=self.metrics)
             self.meter.handled(stage.name, len(fresh), self.clock.monotonic_s() - started_s)
         rejects = [result for result in results if isinstance(result, Reject)]
         # Before anything of the batch is written: past the limit, it stays in the log as it came.

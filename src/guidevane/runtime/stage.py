@@ -72,6 +72,17 @@ class Memory(Protocol):
         ...
 
 
+class Trial(Protocol):
+    """Finds out which events a handler does not survive, at the cost of no room."""
+
+    async def culprits(self, records: Sequence[Record]) -> Mapping[int, Reject]:
+        """Return why, by place in the batch, for those that end or hang a process; whoever only raises is not told.
+
+        Records are as the handler would get them. Nobody is blamed where nobody can tell.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One step from topic to topic.
@@ -80,7 +91,7 @@ class Stage:
     ``concurrency`` is how many batches may be handled at once; their answers keep their order.
     ``recall`` and ``recall_records`` let a stage that remembers (such as deduplication) rebuild
     what it knew from what it wrote. ``memory`` is for what no few outputs can tell; it wants a
-    ``concurrency`` of 1.
+    ``concurrency`` of 1. ``trial`` is for a handler that runs an author's code in the room's process.
     """
 
     name: str
@@ -93,6 +104,7 @@ class Stage:
     recall_records: int = 0
     patience_s: float = 30.0
     memory: Memory | None = None
+    trial: Trial | None = None
 
 
 def origin_of(record: Record, *, first: bool) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.log import Partition, Record
 from guidevane.runtime.deadletter import STAGE
-from guidevane.runtime.places import Place, outputs_of
+from guidevane.runtime.places import Place
 from guidevane.runtime.stage import origin_of
 
 if TYPE_CHECKING:
@@ -55,14 +55,13 @@ async def take_over(
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
-        noted = outputs_of(committed.note) if committed is not None else {}
-        letters = await _since(log, Partition(dlq, number), noted.get(dlq, 0), ends[dlq])
-        place = Place(committed.offset if committed is not None else 0, dict(noted))
+        place = Place.of(committed)
+        letters = await _since(log, Partition(dlq, number), place.outputs.get(dlq, 0), ends[dlq])
         owned[partition] = Ownership(place, place.offset, [])
         for memory in memories:
             memory.restore(number, await _since(log, Partition(memory.topic, number), 0, ends[memory.topic]))
         for stage in stages:
-            start = noted.get(stage.output, 0)
+            start = place.outputs.get(stage.output, 0)
             written = await _recalled(
                 log, Partition(stage.output, number), start, ends[stage.output], stage.recall_records
             )

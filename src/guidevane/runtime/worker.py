@@ -24,6 +24,7 @@ from guidevane.runtime.holding import Holding
 from guidevane.runtime.limit import Tally, TooManyDeadLetters
 from guidevane.runtime.modes import open_delivery
 from guidevane.runtime.pacing import Limits, Pacing
+from guidevane.runtime.suspicion import Suspicion
 from guidevane.runtime.takeover import take_over
 from guidevane.runtime.timing import Meter
 from guidevane.telemetry import names
@@ -81,9 +82,10 @@ class Worker:
         self.fetch_settings = self.limits.fetch
         self.fence = Fence(clock, self.limits.session_s)
         turns = [asyncio.Semaphore(stage.concurrency) for stage in stages]
+        self.suspicion = Suspicion(stages, self.limits.max_records)
         self.route = Route(
             stages, dlq, group, clock, metrics, self.fence, tracer or NoTracer(), turns,
-            Tally(self.limits.dead_letters), Meter(metrics, clock),
+            Tally(self.limits.dead_letters), Meter(metrics, clock), self.suspicion,
         )  # fmt: skip
         self.pacing = Pacing(self.limits.max_records, self.limits.max_bytes)
         self.holding = Holding(self.route, self.pacing)
@@ -204,6 +206,8 @@ class Worker:
             found = await consumer.fetch(timeout_s=self.limits.poll_s)
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
+            if generation == self._generation and self.suspicion.useful:
+                await self._mark(consumer, found)
             if generation == self._generation:
                 self.holding.launch(found, delivery)
             else:
@@ -221,12 +225,22 @@ class Worker:
             owned = await take_over(self.log, self.stages, self.route.dlq, places)
             if generation != self._generation:
                 return
+            self.suspicion.taken_over({partition: each.place for partition, each in owned.items()})
             self.holding.owned.update(owned)
             self.metrics.observe(
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
         if self.holding.owned.keys() >= consumer.assignment():
             self.health.ready(True, "working")
+
+    async def _mark(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
+        """Write down that this owner begins, before the first records of a partition are handled."""
+        places = self.suspicion.unmarked({p: self.holding.owned[p].place for p, records in found.items() if records})
+        if places:
+            try:
+                await consumer.commit({partition: place.committed() for partition, place in places.items()})
+            except Fenced as lost:
+                _log.warning("not marked: %s", lost)
 
     async def _rewind(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
         """Fetch again what came while partitions changed hands: it may be from before or from after."""

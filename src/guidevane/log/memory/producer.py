@@ -42,6 +42,8 @@ class MemoryProducer(Producer):
         except GuidevaneError as failed:
             self._broken.add(where)
             done.set_exception(failed)
+            # Whoever has started over meanwhile need not ask.
+            done.exception()
         return done
 
     async def send_keyed(self, topic: str, message: Message) -> Partition:

@@ -12,6 +12,7 @@ from guidevane.services.ingest.room import open_door, open_ingest
 from guidevane.services.ingest.settings import IngestSettings
 from guidevane.services.postprocess.service import Postprocess, postprocess_stage
 from guidevane.services.preprocess.service import Preprocess, preprocess_stage
+from guidevane.services.preprocess.trial import FeatureTrial
 
 
 class FusedSettings(IngestSettings, InferenceSettings):
@@ -22,9 +23,10 @@ async def work(room: Room[FusedSettings]) -> None:
     """Answer for the hot path until told to stop."""
     inference, obey, lifeline = await open_inference(room)
     ingest = open_ingest(room)
-    preprocess = preprocess_stage(Preprocess(room.pipeline, room.codec))
+    preprocess = Preprocess(room.pipeline, room.codec)
+    trial = FeatureTrial(room.settings.pipeline, preprocess.row)
     postprocess = Postprocess(room.pipeline, room.codec, clock=room.clock, metrics=room.metrics)
-    stages = [ingest, preprocess, inference, postprocess_stage(postprocess)]
+    stages = [ingest, preprocess_stage(preprocess, trial), inference, postprocess_stage(postprocess)]
     await run_hot(room, stages, obeying={"inference": obey}, beside=[open_door(room), lifeline])
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from guidevane.errors import Misconfigured, Reject
-from guidevane.features import columns_of
 from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
 from guidevane.services.passing import Drawn, Opened, Writes, answer, reader
-from guidevane.services.preprocess.seen import Seen
+from guidevane.services.preprocess.seen import Seen, matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +18,8 @@ if TYPE_CHECKING:
     from guidevane.log import Record
     from guidevane.pieces import Column, Parts
     from guidevane.pipeline import Pipeline
-    from guidevane.runtime.stage import Memory, Result
+    from guidevane.runtime.stage import Memory, Result, Trial
+    from guidevane.services.preprocess.trial import Row
 
 
 class Preprocess:
@@ -47,8 +45,17 @@ class Preprocess:
         if self.vector.windows:
             return self._windowed(records)
         read = [self.read(record) for record in records]
-        matrix = self.vector.matrix(columns_of([row for _, row in read], self.vector.reads))
+        matrix = matrix_of(self.vector, [row for _, row in read])
         return self._vectors(records, [accepted for accepted, _ in read], matrix)
+
+    def row(self, record: Record) -> Row | None:
+        """Return what the features of a record read, or ``None`` where none are computed for it."""
+        if not self.vector.windows:
+            return self.read(record)[1], None
+        match record.body:
+            case Seen(row=fields, windows=windows) if windows is not None:
+                return fields, windows
+        return None
 
     def _windowed(self, records: Sequence[Record]) -> list[Result]:
         """Answer records that have met the windows."""
@@ -67,9 +74,7 @@ class Preprocess:
                     raise broken
                 case other:
                     raise Misconfigured(f"a record of {record.topic} has met no windows: {other!r:.60}")
-        names = [window.name for window in self.vector.windows]
-        saw = {name: np.array([windows[name] for _, _, windows in fresh], dtype=np.float64) for name in names}
-        matrix = self.vector.matrix(columns_of([seen.row for _, seen, _ in fresh], self.vector.reads), windowed=saw)
+        matrix = matrix_of(self.vector, [seen.row for _, seen, _ in fresh], [windows for _, _, windows in fresh])
         answers = iter(
             self._vectors([record for record, _, _ in fresh], [seen.accepted for _, seen, _ in fresh], matrix)
         )
@@ -111,12 +116,13 @@ class Preprocess:
         return self._write(bodies, columns, lambda: bodies)
 
 
-def preprocess_stage(preprocess: Preprocess) -> Stage:
+def preprocess_stage(preprocess: Preprocess, trial: Trial | None = None) -> Stage:
     """Return the stage: accepted in, features out. Only a pipeline with windows has a memory, and loads Faust."""
     topics = preprocess.pipeline.topics
     return Stage(
-        name="preprocess", input=topics.accepted, output=topics.features, handle=preprocess, memory=_memory(preprocess)
-    )
+        name="preprocess", input=topics.accepted, output=topics.features, handle=preprocess,
+        memory=_memory(preprocess), trial=trial,
+    )  # fmt: skip
 
 
 def _memory(preprocess: Preprocess) -> Memory | None:
