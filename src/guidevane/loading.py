@@ -42,7 +42,7 @@ def examine(reference: str) -> tuple[Pipeline | None, list[Mistake]]:
                 advice = f"examples: {', '.join(examples())}; or run where {module_name.split('.')[0]} can be imported"
                 return None, [Mistake("", f"there is no module '{module_name}'", advice)]
             return None, [_raised(missing, module_name)]
-        except Exception as raised:  # noqa: BLE001 - an author's module may raise anything
+        except (Exception, SystemExit) as raised:  # noqa: BLE001 - an author's module may raise anything, and end us
             return None, [_raised(raised, module_name)]
     found = getattr(module, attribute, None)
     if not isinstance(found, Pipeline):
@@ -87,7 +87,7 @@ def _models(pipeline: Pipeline) -> list[Mistake]:
     return wrong
 
 
-def _raised(error: Exception, module_name: str) -> Mistake:
+def _raised(error: Exception | SystemExit, module_name: str) -> Mistake:
     """Point at the author's own line, not at ours that raised."""
     frames = traceback.extract_tb(error.__traceback__)
     spec = importlib.util.find_spec(module_name.partition(".")[0]) if module_name else None

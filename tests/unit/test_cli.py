@@ -161,3 +161,10 @@ def test_given_a_command_that_cannot_be_done_then_one_message_and_code_two(folde
 
 def test_given_version_then_it_is_the_packages(tmp_path):
     assert guidevane_in(tmp_path, "version").stdout.strip() == guidevane.__version__
+
+
+def test_given_a_module_that_ends_the_process_then_that_is_its_mistake(tmp_path):
+    (tmp_path / "ender.py").write_text("raise SystemExit(0)\n")
+    done = guidevane_in(tmp_path, "check", "ender")
+    assert done.returncode == 1
+    assert "SystemExit: 0" in done.stderr

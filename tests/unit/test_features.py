@@ -23,6 +23,7 @@ from guidevane.features import (
     Numeric,
     OneHot,
     Standardise,
+    WindowMean,
     columns_of,
     numbers,
 )
@@ -199,6 +200,12 @@ def test_given_wrong_features_then_every_mistake_is_told_with_its_path():
         "features[3].categories[2]",
         "features[5].name",
     ]
+
+
+def test_given_a_window_that_nobody_reads_then_it_is_told():
+    features = FeatureSet([WindowMean("a", 60.0, name="mean"), WindowMean("a", 30.0, name="short"), Numeric("short")])
+    [told] = [str(mistake) for mistake in mistakes_of(features)]
+    assert told.startswith("features[0]: nothing behind it reads 'mean' → add Numeric('mean')")
 
 
 def test_given_something_that_is_no_feature_then_it_is_refused():

@@ -93,3 +93,19 @@ def codec_for(topic: str, pipeline: str | None) -> Codec:
             raise Misconfigured("\n".join(str(each) for each in wrong))
         catalogue.learn(found.event)
     return Codec(catalogue)
+
+
+def name_of(reference: str) -> str:
+    """Return a pipeline's name, from itself or from ``module:name``: a module may be called otherwise.
+
+    >>> name_of("fraud"), name_of("guidevane.pipelines.employment:pipeline")
+    ('fraud', 'employment')
+    """
+    from guidevane.loading import examine
+
+    if ":" not in reference:
+        return reference
+    found, wrong = examine(reference)
+    if found is None:
+        raise Misconfigured("\n".join(str(each) for each in wrong))
+    return found.name

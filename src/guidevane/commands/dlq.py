@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guidevane.commands.cluster import STATE_DIR, Bootstrap, Known, StateDir, ask, codec_for
+from guidevane.commands.cluster import STATE_DIR, Bootstrap, Known, StateDir, ask, codec_for, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Dead letters: the events that could not be decided, and why.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="PIPELINE", help="The pipeline's name, such as employment.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE", callback=name_of, help="The pipeline's name, such as employment, or module:name."
+    ),
+]
 Stage = Annotated[str | None, typer.Option(help="Only what this stage gave up on.")]
 Cause = Annotated[
     str | None, typer.Option("--cause", "--reason", help="Only this cause (exception class), such as truncated.")
@@ -142,12 +147,12 @@ def redrive(
         from rich.console import Console
         from rich.progress import Progress
 
-        from guidevane.commands.letters import find
+        from guidevane.commands.letters import named
         from guidevane.runtime import redrive as engine
         from guidevane.topics import Topics
 
         topics = Topics(name)
-        letters = await find(log, topics.dlq, wanted)
+        letters = await named(log, topics.dlq, wanted)
         # A pipeline that was set up by an earlier version has no journal yet.
         await log.ensure([spec for spec in topics.specs() if spec.name == topics.redrives])
         steps = await engine.plan(log, topics, letters)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guidevane.commands.results import writable, write
 from guidevane.commands.running import RoomsOption, as_json_text, delivery_named, rooms_named, until_told
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ def drill(
     rate: Annotated[float, typer.Option(min=1.0, help="Events per second, Poisson, sent when due.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the load and of every fault.")] = 1,
     times: Annotated[int, typer.Option(min=1, help="How often; then the certificate says how recoveries vary.")] = 1,
-    json: Annotated[Path | None, typer.Option(help="Where to write the certificate as JSON.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Where to write the certificate as Markdown.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where to write the certificate as JSON.", callback=writable)
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where to write the certificate as Markdown.", callback=writable)
+    ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where to keep data and logs. Default: a new folder, removed if all went well.")
     ] = None,
@@ -52,7 +57,7 @@ def drill(
     results: list[Result] = []
     wanted = [
         Drill(
-            faults=faults, mode=delivery_named(each) or "effective", pipeline=pipeline or LIGHT,
+            faults=faults, mode=delivery_named(each, "--mode") or "effective", pipeline=pipeline or LIGHT,
             rooms=rooms_named(rooms), rate_per_s=rate, seed=seed, times=times,
         )
         for each in mode or ["effective"]
@@ -108,8 +113,7 @@ def _write(results: list[Result], json: Path | None, report: Path | None, consol
     text = as_markdown(results)
     for path, content in ((json, as_json_text(as_json(results))), (report, text)):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content + "\n", encoding="utf-8")
+            write(path, content + "\n")
     if report is None:
         typer.echo(text)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from guidevane.commands.records import read_records
@@ -58,8 +58,7 @@ def moment_ms(said: str | None, now_us: int) -> int | None:
     if said is None:
         return None
     if said[:-1].isdecimal() and said[-1] in _UNITS_S:
-        ago = timedelta(seconds=int(said[:-1]) * _UNITS_S[said[-1]])
-        return now_us // 1000 - int(ago.total_seconds() * 1000)
+        return now_us // 1000 - int(said[:-1]) * _UNITS_S[said[-1]] * 1000
     try:
         at = datetime.fromisoformat(said)
     except ValueError:
@@ -71,6 +70,13 @@ async def find(log: Log, topic: str, wanted: Wanted) -> list[Record]:
     """Return every dead letter that is meant, each partition in its order."""
     async with aclosing(read_records(log, topic, from_start=True, until_end=True)) as records:
         return [record async for record in records if wanted(record)]
+
+
+async def named(log: Log, topic: str, wanted: Wanted) -> list[Record]:
+    """Return what is meant, as ``find`` does. Raises ``Misconfigured`` for a place where no dead letter lies."""
+    for place in sorted(wanted.places):
+        await one(log, topic, place)
+    return await find(log, topic, wanted)
 
 
 async def one(log: Log, topic: str, place: str) -> Record:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from guidevane.commands.results import write
 from guidevane.errors import Misconfigured
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -42,9 +43,7 @@ def write_pipeline(name: str, into: Path) -> Path:
     if importlib.util.find_spec(name) is not None:
         raise Misconfigured(f"there is a Python module {name!r} already: choose another name")
     for path, template in _FILES.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text((_TEMPLATES / template).read_text().replace("NAME", name))
+        write(folder / path, (_TEMPLATES / template).read_text().replace("NAME", name))
     # With this file, pytest finds the pipeline from any folder that it is started in.
-    (folder / "tests" / "__init__.py").write_text("")
+    write(folder / "tests" / "__init__.py", "")
     return folder

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 from json import loads
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guidevane.commands.asked import asked_of, document, question_of, refuse, settings_of
 from guidevane.commands.cluster import STATE_DIR, StateDir
+from guidevane.commands.results import writable, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from urllib.error import HTTPError
 
-    from guidevane.control.plant import Setting
-    from guidevane.control.question import Answer, Question
+    from guidevane.control.question import Answer
 
 _FACTORS = (0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 3.0)
 _BAR = 24
@@ -37,38 +38,52 @@ def plan(
     scv: Annotated[float, typer.Option(help="Burstiness: squared coefficient of variation of the gaps.")] = 1.0,
     epsilon: Annotated[float, typer.Option(help="The share of events that may miss the objective.")] = 0.01,
     curve: Annotated[bool, typer.Option("--curve", help="Also what tighter and looser objectives cost.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Where to draw cost against objective, as SVG.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to draw cost against objective, as SVG.", callback=writable)
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """Say the cheapest replicas, batches and hardware that keep an objective, and whether that is proved.
 
     What --json writes can be asked further questions: guidevane whatif PLAN.json --slo 80ms.
     """
-    written = _read(graph)
+    written = document(graph)
     recording = None if arrivals is None else str(arrivals.resolve())
     from guidevane.control.asking import figures, seconds
 
     wanted = [seconds(each) for each in slo.split(",")]
     asked = {"slo_ms": wanted[0] * 1e3, "rate_per_s": rate, "scv": scv, "epsilon": epsilon, "arrivals": recording}
-    question = _question(graph, written, asked)
+    question = question_of(graph, written, asked)
     from guidevane.control.question import answer
     from guidevane.control.question import curve as costs
+    from guidevane.control.space import Infeasible
 
-    found = answer(question)
     several = len(wanted) > 1
     # A curve through one objective goes around it; of several, they are the curve.
     slos = wanted if several else [question.slo_s * factor for factor in _FACTORS] if curve or plot else []
-    points = costs(question, slos)
+    found, refused = None, None
+    try:
+        found = answer(question)
+    except Infeasible as impossible:
+        # What others cost is told before it.
+        refused = impossible
+    points = costs(question, slos, known=found)
+    if refused is not None and not any(each for _, each in points):
+        raise refused
     if plot is not None:
         _draw(plot, graph.name, points)
     if json:
-        _say({"graph": written, "asked": asked, **_plain(found), "curve": [_point(*each) for each in points]})
-        return
-    proof = "proved the cheapest" if found.plan.proved else f"within {found.plan.gap:.1%} of the cheapest"
-    title = f"{graph.name}: {wanted[0] * 1e3:g}ms, {question.trial().rate_per_s:.0f} events/s; {proof}"
-    _show(figures(found.forecast), title)
-    if points:
-        _show_curve(points)
+        planned = {"infeasible": str(refused)} if found is None else _plain(found)
+        _say({"graph": written, "asked": asked, **planned, "curve": [_point(*each) for each in points]})
+    else:
+        if found is not None:
+            proof = "proved the cheapest" if found.plan.proved else f"within {found.plan.gap:.1%} of the cheapest"
+            title = f"{graph.name}: {wanted[0] * 1e3:g}ms, {question.trial().rate_per_s:.0f} events/s; {proof}"
+            _show(figures(found.forecast), title)
+        if points:
+            _show_curve(points)
+    if refused is not None:
+        raise refused
 
 
 def whatif(
@@ -115,16 +130,17 @@ def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | No
     from guidevane.control.question import SOON_VISITS, answer, forecast
     from guidevane.control.space import Infeasible
 
-    recorded = _read(plan_file)
+    recorded = document(plan_file)
     if not isinstance(recorded, dict) or not {"graph", "asked", "settings"} <= recorded.keys():
-        _refuse(f"{plan_file} is no plan", "guidevane plan GRAPH.json --slo 300ms --rate 120 --json > PLAN.json")
-    before = _question(plan_file, recorded["graph"], recorded["asked"])
-    settings = _settings(plan_file, recorded["settings"], before.graph.names)
+        refuse(f"{plan_file} is no plan", "guidevane plan GRAPH.json --slo 300ms --rate 120 --json > PLAN.json")
+    before = question_of(plan_file, recorded["graph"], asked_of(plan_file, recorded["asked"]))
+    settings = settings_of(plan_file, recorded["settings"], before.graph)
     then = before if slo is None else replace(before, slo_s=seconds(slo))
     if rate is not None:
         then = then.times(factor_of(rate, before.trial().rate_per_s))
     then = then.without(drop or [])
-    kept = forecast(then, [settings[name] for name in then.graph.names])
+    planned = [settings[name] for name in then.graph.names]
+    kept = forecast(then, planned)
     try:
         new = _plain(answer(then, most_runs=800, most_visits=SOON_VISITS))
     except Infeasible as impossible:
@@ -142,7 +158,7 @@ def _live(
 
     url = controller or _controller(state_dir)
     if url is None:
-        _refuse(f"what runs under {state_dir} has no controller", "start it without --without controller")
+        refuse(f"what runs under {state_dir} has no controller", "start it without --without controller")
     url = f"{url.removesuffix('/').removesuffix('/metrics')}/whatif"
     asked = [(name, value) for name, value in (("slo", slo), ("rate", rate)) if value is not None]
     query = urlencode([*asked, *(("drop", each) for each in drop)])
@@ -153,10 +169,10 @@ def _live(
     except HTTPError as refused:
         found = _refusal(refused)
     except (OSError, ValueError) as wrong:
-        _refuse(f"the controller at {url} does not answer: {wrong!r:.120}", "see guidevane doctor")
+        refuse(f"the controller at {url} does not answer: {wrong!r:.120}", "see guidevane doctor")
     if not isinstance(found, dict) or "as_it_is" not in found:
         told = found.get("refused", found) if isinstance(found, dict) else found
-        _refuse(f"the controller at {url} says", str(told))
+        refuse(f"the controller at {url} says", str(told))
     return found
 
 
@@ -176,57 +192,6 @@ def _refusal(refused: HTTPError) -> object:
         return loads(refused.read())
     except ValueError:
         return f"{refused.code} {refused.reason}"
-
-
-def _question(where: Path, written: object, asked: Mapping[str, Any]) -> Question:
-    from guidevane.commands.arrivals import read
-    from guidevane.control.question import Question
-    from guidevane.control.reading import read_graph
-    from guidevane.errors import Misconfigured
-
-    try:
-        graph = read_graph(written)
-    except Misconfigured as wrong:
-        raise Misconfigured("\n".join(f"{where}: {line}" for line in str(wrong).splitlines())) from wrong
-    recording, rate = asked.get("arrivals"), asked.get("rate_per_s")
-    if (recording is None) == (rate is None):
-        _refuse("a plan is for a rate or for a recording", "write --rate 120, or --arrivals A.csv")
-    if rate is not None and not rate > 0:
-        _refuse(f"a rate of {rate:g} events/s is none", "write --rate 120")
-    if not 0 < asked["epsilon"] < 1:
-        _refuse(f"epsilon {asked['epsilon']:g} is no share of events", "write a number between 0 and 1, such as 0.01")
-    if asked["scv"] < 0:
-        _refuse(f"scv {asked['scv']:g} is negative", "write 0 for a metronome, 1 for Poisson, more for bursts")
-    arrivals = None if recording is None else read(Path(recording))
-    return Question(
-        graph=graph, slo_s=asked["slo_ms"] / 1e3, rate_per_s=rate or 0.0, scv=asked["scv"], epsilon=asked["epsilon"],
-        arrivals_s=arrivals,
-    )  # fmt: skip
-
-
-def _settings(where: Path, written: object, names: Sequence[str]) -> dict[str, Setting]:
-    from guidevane.control.plant import Setting
-
-    if not isinstance(written, dict) or set(written) != set(names):
-        _refuse(f"{where}: settings must be of the stages {', '.join(names)}", "write the plan again")
-    return {name: Setting(each["hardware"], each["replicas"], each["batch"]) for name, each in written.items()}
-
-
-def _read(path: Path) -> Any:
-    import orjson
-
-    try:
-        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except OSError as wrong:
-        _refuse(f"{path} cannot be read: {wrong.strerror or wrong}", "name a file that is there")
-    except orjson.JSONDecodeError as wrong:
-        _refuse(f"{path} is no JSON: {wrong}", "write it as JSON")
-
-
-def _refuse(says: str, instead: str) -> NoReturn:
-    from guidevane.errors import Misconfigured
-
-    raise Misconfigured(f"{says} → {instead}")
 
 
 def _plain(found: Answer) -> dict[str, Any]:
@@ -261,7 +226,9 @@ def _show(found: Mapping[str, Any], title: str) -> None:
     p99 = "never for some" if found["p99_ms"] is None else f"{found['p99_ms']:.0f} ms"
     typer.echo(
         f"p99 {p99}, {found['miss']:.2%} late; {found['usd_per_hour']:.2f} USD an hour, "
-        f"{found['usd_per_1000']:.4f} per 1,000 decisions\n"
+        f"{found['usd_per_1000']:.4f} per 1,000 decisions"
+        + (f"; events wait up to {wait_ms:g} ms for company" if (wait_ms := found.get("fetch_wait_ms")) else "")
+        + "\n"
     )
 
 
@@ -270,8 +237,7 @@ def _draw(path: Path, name: str, points: Sequence[tuple[float, Answer | None]]) 
 
     costs = [(slo_s * 1e3, found.plan.usd_per_hour) for slo_s, found in points if found is not None]
     line = Drawn("the cheapest plan", [(slo_ms, usd, usd, usd) for slo_ms, usd in costs if usd > 0])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(draw(f"{name}: what an objective costs", "objective, milliseconds", "USD an hour", [line]), "utf-8")
+    write(path, draw(f"{name}: what an objective costs", "objective, milliseconds", "USD an hour", [line]))
 
 
 def _show_curve(points: Sequence[tuple[float, Answer | None]]) -> None:
@@ -279,7 +245,7 @@ def _show_curve(points: Sequence[tuple[float, Answer | None]]) -> None:
     typer.echo("What an objective costs, USD an hour")
     for slo_s, found in points:
         if found is None:
-            typer.echo(f"{slo_s * 1e3:8.0f} ms  no plan keeps it")
+            typer.echo(f"{slo_s * 1e3:8.4g} ms  no plan keeps it")
         else:
             bar = "█" * max(1, round(_BAR * found.plan.usd_per_hour / most)) if most else ""
-            typer.echo(f"{slo_s * 1e3:8.0f} ms  {found.plan.usd_per_hour:8.2f}  {bar}")
+            typer.echo(f"{slo_s * 1e3:8.4g} ms  {found.plan.usd_per_hour:8.2f}  {bar}")

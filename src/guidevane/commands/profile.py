@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guidevane.commands.results import writable, write
 from guidevane.commands.running import as_json_text, until_told
 from guidevane.errors import Misconfigured
 
@@ -39,8 +40,12 @@ def profile(
     ] = None,
     usd_per_cpu_hour: Annotated[float, typer.Option(min=0)] = 0.04,
     usd_per_gpu_hour: Annotated[float, typer.Option(min=0)] = 0.7,
-    json: Annotated[Path | None, typer.Option(help="Where to write the graph that `guidevane plan` reads.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Where to draw latency against batch size, as SVG.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Where to write the graph that `guidevane plan` reads.", callback=writable)
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Where to draw latency against batch size, as SVG.", callback=writable)
+    ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Where the local Ray keeps its logs. Default: a new folder.")
     ] = None,
@@ -80,12 +85,10 @@ def profile(
     deployed, document = made[0]
     _show(deployed, document)
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(as_json_text(document) + "\n", encoding="utf-8")
+        write(json, as_json_text(document) + "\n")
         typer.echo(f"{json}: ask it with guidevane plan {json} --slo {loaded.slo.within_ms:g}ms --rate 100")
     if plot is not None:
-        plot.parent.mkdir(parents=True, exist_ok=True)
-        plot.write_text(_drawn(loaded.name, deployed), encoding="utf-8")
+        write(plot, _drawn(loaded.name, deployed))
     if state_dir is None:
         import shutil
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from guidevane.commands.cluster import STATE_DIR, StateDir
+from guidevane.commands.results import writable, write
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -97,7 +98,7 @@ def demo(
     fixed: Annotated[
         bool, typer.Option("--fixed", help="Without the controller: settings stay as they begin.")
     ] = False,
-    report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Where to write the report, as JSON.", callback=writable)] = None,
     rooms: RoomsOption = "fused",
     delivery: DeliveryOption = None,
     state_dir: Annotated[
@@ -127,7 +128,7 @@ def demo(
         seed=seed,
         triples=rate is None if triple is None else triple,
         steered=not fixed,
-    )
+    ).checked()
     made: dict[str, Any] = {}
     folder = state_dir or Path(tempfile.mkdtemp(prefix="guidevane-demo-"))
 
@@ -162,7 +163,7 @@ def demo(
         until_told(work())
     finally:
         if made and report is not None:
-            _write(report, made)
+            write(report, as_json_text(made) + "\n")
     if not made:
         typer.echo(f"stopped before there was anything to report; the logs are in {folder / 'logs'}", err=True)
         raise typer.Exit(130)
@@ -199,8 +200,8 @@ def rooms_named(given: str) -> Rooms:
     raise Misconfigured(f"--rooms {given}: write apart or fused")
 
 
-def delivery_named(given: str | None) -> Mode | None:
-    """Return what `--delivery` says. Raises ``Misconfigured``."""
+def delivery_named(given: str | None, option: str = "--delivery") -> Mode | None:
+    """Return what an option says. Raises ``Misconfigured``, which names it."""
     from guidevane.errors import Misconfigured
 
     if given is None:
@@ -209,7 +210,7 @@ def delivery_named(given: str | None) -> Mode | None:
         return "effective"
     if given == "transactional":
         return "transactional"
-    raise Misconfigured(f"--delivery {given}: write effective or transactional")
+    raise Misconfigured(f"{option} {given}: write effective or transactional")
 
 
 def until_told(work: Coroutine[Any, Any, None]) -> None:
@@ -248,8 +249,3 @@ def as_json_text(made: dict[str, Any]) -> str:
     import orjson
 
     return orjson.dumps(made, option=orjson.OPT_INDENT_2).decode()
-
-
-def _write(path: Path, made: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_json_text(made) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guidevane.commands.cluster import STATE_DIR, Bootstrap, Known, StateDir, ask, codec_for
+from guidevane.commands.cluster import STATE_DIR, Bootstrap, Known, StateDir, ask, codec_for, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,10 @@ def list_topics(
 
     from guidevane.commands.records import as_json
 
+    name = name_of(pipeline)
+
     async def work(log: Log) -> None:
-        rows = await overview(log, pipeline.rpartition(":")[0].rpartition(".")[2] or pipeline)
+        rows = await overview(log, name)
         if json:
             for row in rows:
                 typer.echo(as_json(row))

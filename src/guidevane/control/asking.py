@@ -11,6 +11,7 @@ import numpy as np
 from guidevane.control.arrivals import SPREAD
 from guidevane.control.question import Forecast, Question, answer, forecast
 from guidevane.control.space import Infeasible
+from guidevane.control.waiting import FetchWaits
 from guidevane.errors import Misconfigured
 from guidevane.word import nearest
 
@@ -35,7 +36,8 @@ class Live:
 
     ``settings`` are in force, in the order of the graph's stages; ``halves`` the events of each half second, the
     newest last. ``together``: who computes in the replicas of each station, with the line of each (fixed and
-    per-row seconds). ``cpus`` is what all replicas may take.
+    per-row seconds). ``cpus`` is what all replicas may take. ``wait_s``: how long the first room's fetches wait for
+    company now.
     """
 
     graph: Graph
@@ -49,6 +51,7 @@ class Live:
     together: Mapping[str, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     cpus: float | None = None
     cpus_of: Mapping[str, float] = field(default_factory=dict)
+    wait_s: float = 0.0
 
     def question(self) -> Question:
         """Return the question that the live pipeline is an answer to."""
@@ -90,6 +93,10 @@ class Live:
         )
         return replace(self, graph=replace(self.graph, stages=tuple(stages), edges=edges), settings=settings)
 
+    def cores(self, settings: Mapping[str, Setting]) -> float:
+        """Return how many cores the replicas of ``settings`` take."""
+        return sum(self.cpus_of.get(name, 0.0) * each.replicas for name, each in settings.items())
+
 
 def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop: Sequence[str] = ()) -> dict[str, Any]:
     """Return what would become of the pipeline as it is, and what the cheapest plan would be then, as plain values.
@@ -105,13 +112,17 @@ def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop:
         question = replace(question, slo_s=seconds(slo))
     if rate is not None:
         question = question.times(factor_of(rate, before))
-    kept = forecast(question, then.settings)
+    kept = forecast(_waiting(question, then.wait_s), then.settings)
+    # The controller waits no longer than the objective allows, and never shorter than this.
+    wait_s = min(then.wait_s, FetchWaits(question.slo_s).wait_s(0.0))
     try:
-        found = answer(question, most_runs=_MOST_RUNS)
+        found = answer(_waiting(question, wait_s), most_runs=_MOST_RUNS)
         known = {"proved": found.plan.proved, "gap": found.plan.gap, "simulations": found.plan.simulations}
-        planned: dict[str, Any] = {**figures(found.forecast), **known}
-        cpus = sum(then.cpus_of.get(each.name, 0.0) * each.setting.replicas for each in found.forecast.stages)
-        if live.cpus is not None and cpus > live.cpus + 1e-9:
+        planned: dict[str, Any] = {**figures(found.forecast), **known, "fetch_wait_ms": wait_s * 1e3}
+        cpus = then.cores({each.name: each.setting for each in found.forecast.stages})
+        # What runs is there, also where it is more than may be added to.
+        runs = live.cores(dict(zip(live.graph.names, live.settings, strict=True)))
+        if live.cpus is not None and cpus > max(live.cpus, runs) + 1e-9:
             planned["beyond"] = f"its replicas take {cpus:g} cores, and {live.cpus:g} are allowed"
     except Infeasible as impossible:
         planned = {"infeasible": str(impossible)}
@@ -121,7 +132,7 @@ def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop:
             "epsilon": question.epsilon, "rate_now_per_s": round(before, 3),
             "arrivals": "recorded" if question.arrivals_s is not None else "drawn",
         },
-        "as_it_is": figures(kept),
+        "as_it_is": {**figures(kept), "fetch_wait_ms": then.wait_s * 1e3},
         "then": planned,
     }  # fmt: skip
 
@@ -179,6 +190,13 @@ def _arrivals(halves: Sequence[int]) -> npt.NDArray[np.float64]:
     slots = np.repeat(np.arange(len(counts)), counts)
     times: npt.NDArray[np.float64] = np.sort(slots + np.random.default_rng(1).random(len(slots))) / 2
     return times - times[0] if len(times) else times
+
+
+def _waiting(question: Question, wait_s: float) -> Question:
+    """Return a question whose events take ``wait_s`` longer, spread over the hops: the most that a fetch waits."""
+    graph = question.graph
+    hops = round(replace(graph, hop_s=1.0).path_s([0.0] * len(graph.stages)))
+    return replace(question, graph=replace(graph, hop_s=graph.hop_s + wait_s / hops)) if hops else question
 
 
 def _at(lines: Sequence[tuple[float, float]], batch: int = 16) -> float:

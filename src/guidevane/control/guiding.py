@@ -23,7 +23,7 @@ from guidevane.control.scaling import fitting, scaled
 from guidevane.control.site import Blueprint, Site
 from guidevane.control.staffing import Posts, staffed
 from guidevane.control.table import Table
-from guidevane.control.waiting import FetchWaits, Intents, Patience, wish
+from guidevane.control.waiting import FETCH_WAIT, FetchWaits, Intents, Patience, wish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,10 +124,12 @@ class Guide:
         )
         lines = {each.name: (each.fixed_s, each.per_row_s) for each in seen.lines}
         together = {each.name: {name: lines.get(name, (1.0, 0.0)) for name in each.together} for each in site.members}
+        wait_s = next((each.running.get(FETCH_WAIT, 0.0) for each in seen.stages if each.fetches), 0.0)
         return Live(
             graph=graph, slo_s=site.slo_s, epsilon=site.epsilon, settings=settings, quorum=site.quorum,
             rate_per_s=steered.traffic.rate_per_s, dispersion=steered.dispersion, halves=steered.traffic.halves,
             together=together, cpus=site.cpus, cpus_of={each.name: each.cpus for each in site.members},
+            wait_s=wait_s,
         )  # fmt: skip
 
     def _most(self, graph: Graph, name: str) -> int:

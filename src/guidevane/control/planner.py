@@ -22,7 +22,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from guidevane.control.greedy import greedy
-from guidevane.control.quick import LOOKED_AT, MORE_RUNS, Quick
+from guidevane.control.quick import LOOKED_AT, Quick
 from guidevane.control.reasons import together
 from guidevane.control.space import Infeasible, Space, apart
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from guidevane.control.plant import Setting
     from guidevane.control.space import Node
     from guidevane.control.trial import Trial
+
+
+_AROUND = 250
+"""Simulations to search around what is not proved, at least: with fewer, a poor answer stays one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,11 @@ class Plan:
 
 
 def plan(
-    trial: Trial, *, most_runs: int = 3000, hardware: Sequence[str | None] | None = None, with_greedy: bool = True
+    trial: Trial,
+    *,
+    most_runs: int = 3000,
+    hardware: Sequence[str | None] | None = None,
+    with_greedy: bool = True,
 ) -> Plan:
     """Return the cheapest feasible configuration of a trial.
 
@@ -130,7 +138,7 @@ class _Search:
             raise Infeasible(together(self.trial, kinds, self.trial.runs - begun))
         lower = min(lower, choices.bound_usd, space.undecided_usd)
         if lower < upper_usd - 1e-9:
-            upper = self.quick.around([upper, *answers], kinds, max(self.most_runs // 3, MORE_RUNS))
+            upper = self.quick.around([upper, *answers], kinds, max(self.most_runs // 2, _AROUND))
             upper_usd = space.cost(upper)
         proved = lower >= upper_usd - 1e-9
         gap = 0.0 if proved else 1 - lower / upper_usd

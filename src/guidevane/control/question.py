@@ -135,17 +135,38 @@ def _forecast(trial: Trial, settings: Sequence[Setting]) -> Forecast:
     )
 
 
-def curve(question: Question, slos_s: Sequence[float], *, most_runs: int = 1000) -> list[tuple[float, Answer | None]]:
-    """Return the answer for each objective, ``None`` where nothing keeps it: what a tighter objective costs."""
-    answers: list[tuple[float, Answer | None]] = []
-    for slo_s in slos_s:
-        try:
-            answers.append(
-                (slo_s, answer(replace(question, slo_s=slo_s), most_runs=most_runs, most_visits=SOON_VISITS))
-            )
-        except Infeasible:
-            answers.append((slo_s, None))
-    return answers
+def curve(
+    question: Question, slos_s: Sequence[float], *, known: Answer | None = None, most_runs: int = 1000
+) -> list[tuple[float, Answer | None]]:
+    """Return the answer for each objective, ``None`` where nothing keeps it: what a tighter objective costs.
+
+    A plan that keeps an objective keeps each looser one: none of them is told a dearer one, whatever its own search
+    found. ``known`` is the answer to the question itself, where it is there already.
+    """
+    answers: dict[float, Answer | None] = {}
+    cheapest = None
+    for slo_s in sorted({*slos_s, question.slo_s} if known else set(slos_s)):
+        asked = replace(question, slo_s=slo_s)
+        found = known if known and slo_s == question.slo_s else _soon(asked, most_runs)
+        if cheapest and (found is None or cheapest.plan.usd_per_hour < found.plan.usd_per_hour - 1e-12):
+            found = _kept(asked, cheapest.plan, found)
+        answers[slo_s] = cheapest = found
+    return [(slo_s, answers[slo_s]) for slo_s in slos_s]
+
+
+def _soon(question: Question, most_runs: int) -> Answer | None:
+    try:
+        return answer(question, most_runs=most_runs, most_visits=SOON_VISITS)
+    except Infeasible:
+        return None
+
+
+def _kept(question: Question, tighter: Plan, own: Answer | None) -> Answer:
+    """Return a tighter objective's plan as this one's answer; what its own search knows is the gap."""
+    least_usd = own.plan.usd_per_hour * (1 - own.plan.gap) if own else 0.0
+    gap = max(1 - least_usd / tighter.usd_per_hour, 0.0) if tighter.usd_per_hour else 0.0
+    kept = replace(tighter, proved=gap <= 0.0, gap=gap)
+    return Answer(plan=kept, forecast=forecast(question, tighter.settings))
 
 
 def without(graph: Graph, members: Sequence[str]) -> Graph:

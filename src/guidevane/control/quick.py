@@ -86,9 +86,11 @@ class Quick:
         self, answers: Sequence[tuple[Setting, ...]], kinds: Sequence[Sequence[str]], most_runs: int
     ) -> tuple[Setting, ...]:
         """Return the cheapest of what is found around the cheapest answer and the dearest: they end in other places."""
-        ends = self.trial.runs + most_runs
-        starts = dict.fromkeys((answers[0], answers[-1]))
-        best = min((descended(self.trial, self.slimmed(each), kinds, ends) for each in starts), key=self.space.cost)
+        best, ends = answers[0], self.trial.runs + most_runs
+        for each in dict.fromkeys((answers[0], answers[-1])):
+            if self.trial.runs < ends:
+                found = descended(self.trial, self.slimmed(each, ends), kinds, ends)
+                best = min(best, found, key=self.space.cost)
         # Batches that suit each stage alone, as in every plan: larger ones are too slow once more comes than planned.
         return self.space.batches(*apart(best))[0] or best
 
@@ -116,10 +118,13 @@ class Quick:
             replicas = min(options)[2] if min(options)[0] < 0 else max(options, key=lambda each: each[1])[2]
         return None
 
-    def slimmed(self, found: tuple[Setting, ...]) -> tuple[Setting, ...]:
-        """Return a feasible configuration that no single replica less leaves feasible, whatever the batches."""
+    def slimmed(self, found: tuple[Setting, ...], ends: float = math.inf) -> tuple[Setting, ...]:
+        """Return a feasible configuration that no single replica less leaves feasible, whatever the batches.
+
+        ``ends``: the trial's runs beyond which nothing more is tried.
+        """
         slimmer: tuple[Setting, ...] | None = found
-        while slimmer is not None:
+        while slimmer is not None and self.trial.runs < ends:
             found = slimmer
             vector, replicas = apart(found)
             slimmer = None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _TRIED, _EXTENDED = 40, 4_000
 """Choices simulated for each share, the cheapest first, and partial ones extended to find them."""
-_SMALLER, _LEAST_SHARE, _HALVINGS = 0.85, 0.05, 4
+_FIRST_SHARE, _LEAST_SHARE, _SHARES = 0.5, 0.05, 7
 _MORE = (0, 1, 2, 3, 4, 6, 8)
 """Places above the fewest replicas that a stage could have alone."""
 
@@ -45,19 +45,19 @@ def shared(trial: Trial, kinds: Sequence[Sequence[str]], most_runs: int) -> list
     scv = _scv(trial)
     options = [_worth(trial, at, each, scv) for at, each in enumerate(settings)]
     ways = usual(trial.graph, trial.slo_s, trial.epsilon)
-    share, best = 1.0, _cheapest(trial, options, ways, math.inf)
-    while best is None and share > _LEAST_SHARE and trial.runs < ends:
-        share *= _SMALLER
-        best = _cheapest(trial, options, _narrowed(ways, share), math.inf)
-    found = [best] if best else []
-    low, high = share, min(share / _SMALLER, 1.0)
-    for _ in range(_HALVINGS):
-        if not found or trial.runs >= ends:
-            break
-        share = (low + high) / 2
-        better = _cheapest(trial, options, _narrowed(ways, share), hourly_usd(trial.graph, found[-1]))
-        low, high = (low, share) if better is None else (share, high)
-        found += [better] if better else []
+    found: list[tuple[Setting, ...]] = []
+    # The largest share of which one holds lies between these.
+    low, high, tried = 0.0, 1.0, 0
+    share = _FIRST_SHARE
+    while share > _LEAST_SHARE and tried < _SHARES and trial.runs < ends:
+        most_usd = hourly_usd(trial.graph, found[-1]) if found else math.inf
+        better = _cheapest(trial, options, _narrowed(ways, share), most_usd)
+        if better is None:
+            high = share
+        else:
+            low, found = share, [*found, better]
+        tried += 1
+        share = math.sqrt(low * high) if low else high / 2
     return found
 
 

@@ -74,7 +74,7 @@ def report(
             "by_action": watch.action_counts,
             "settings": watch.settings,
             "replicas": watch.replicas,
-            "tripled": None if surge is None else _tripled(ledger, watch, slo, surge),
+            "tripled": None if surge is None else _tripled(ledger, watch, slo, surge, seconds),
         },
         "alerts": sum(watch.alert_counts.values()),
         "alerts_by_kind": watch.alert_counts,
@@ -85,18 +85,20 @@ def report(
     }
 
 
-def _tripled(ledger: Ledger, watch: Watch, slo: Latency, surge: Surge) -> dict[str, Any]:
+def _tripled(ledger: Ledger, watch: Watch, slo: Latency, surge: Surge, seconds: float) -> dict[str, Any]:
+    span_s = min(_SURGE_S, seconds - surge.at_s)
     until_us = surge.at_us + int(_SURGE_S * 1e6)
     missed, events = ledger.missed(slo.within_ms, since_us=surge.at_us, until_us=until_us)
     acts = [row for row in watch.actions if surge.at_us <= row["at_us"] < until_us and row["action"] in _ACTS]
     return {
         "at_s": surge.at_s,
+        "span_s": span_s,
         "from_per_s": surge.from_per_s,
         "to_per_s": 3 * surge.from_per_s,
         "events": events,
         "missed": missed,
         "missed_share": round(missed / events, 6) if events else None,
-        "latency_ms": percentiles(ledger.latencies_ms(since_us=surge.at_us)),
+        "latency_ms": percentiles(ledger.latencies_ms(since_us=surge.at_us, until_us=until_us)),
         "acts": [
             {
                 "after_s": round((row["at_us"] - surge.at_us) / 1e6, 1), "action": row["action"],
@@ -126,5 +128,6 @@ def verdict(made: dict[str, Any]) -> str:
     if tripled is None:
         return told
     by = "with the controller" if made["controller"]["on"] else "without a controller"
-    counts = f"of the {tripled['events']} events of the minute after the rate tripled, {tripled['missed']} missed it"
+    span = f"the {tripled['span_s']:g} s after the rate tripled"
+    counts = f"of the {tripled['events']} events of {span}, {tripled['missed']} missed it"
     return f"{told}; {by}, {counts}"

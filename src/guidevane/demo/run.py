@@ -55,15 +55,25 @@ class Demo:
         """Return when events are due, in seconds from the begin."""
         return (tripling if self.triples else poisson)(self.rate_per_s, self.seconds, self.seed)
 
+    def checked(self) -> Demo:
+        """Return it, or raise ``Misconfigured`` before anything starts: what has no data must not cost a minute."""
+        load_pipeline(self.pipeline)
+        data_of(self.pipeline)
+        return self
+
 
 def source_of(reference: str) -> Source:
     """Return the recorded data of an example pipeline. Raises ``Misconfigured`` where it has none."""
+    return data_of(reference)()
+
+
+def data_of(reference: str) -> Callable[[], Source]:
+    """Return what loads them. Raises ``Misconfigured`` where there is nothing."""
     module = f"{full_reference(reference).partition(':')[0]}.data"
     try:
-        load = importlib.import_module(module).load
+        return cast("Callable[[], Source]", importlib.import_module(module).load)
     except (ImportError, AttributeError) as missing:
         raise Misconfigured(f"{reference} brings no data to replay: a demo needs {module}.load()") from missing
-    return cast("Source", load())
 
 
 async def run_demo(

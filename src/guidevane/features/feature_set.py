@@ -141,7 +141,7 @@ class FeatureSet:
         return [(row, name) for row in rows for name, at in self.slices.items() if not finite[row, at].all()]
 
     def mistakes(self) -> Iterator[Mistake]:
-        """Tell of two encoders with one name, of a vector with nothing in it, and of windows that come too late."""
+        """Tell of two encoders with one name, an empty vector, and windows that nobody reads or that come too late."""
         if not self.encoders:
             yield Mistake("features", "none goes into the vector", "add Numeric, Standardise, OneHot or Embed")
         seen: set[str] = set()
@@ -150,7 +150,15 @@ class FeatureSet:
                 if feature.name in seen:
                     yield Mistake(f"features[{index}].name", f"'{feature.name}' is there twice", "write name=...")
                 seen.add(feature.name)
+        yield from self._unread()
         yield from self._windows()
+
+    def _unread(self) -> Iterator[Mistake]:
+        """Tell of windows that are kept for nobody: no encoder, and nothing that one reads, is behind them."""
+        for index, feature in enumerate(self.features):
+            if isinstance(feature, Window) and not any(feature.name in each.reads for each in self.features[index:]):
+                instead = f"add Numeric({feature.name!r}) or another encoder behind it, or remove it"
+                yield Mistake(f"features[{index}]", f"nothing behind it reads '{feature.name}'", instead)
 
     def _windows(self) -> Iterator[Mistake]:
         made: set[str] = set()

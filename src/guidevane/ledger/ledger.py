@@ -6,6 +6,7 @@ behind must not flatter what it measures (coordinated omission).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,8 @@ class Ledger:
     >>> ledger = Ledger()
     >>> ledger.sent("e1", due_us=1_000_000, label=1.0)
     >>> ledger.decided("e1", b"yes", at_us=1_080_000, positive=True, outcome="full")
-    >>> ledger.lost, ledger.latencies_ms().tolist()
-    (0, [80.0])
+    >>> ledger.lost, ledger.latencies_ms().tolist(), ledger.latencies_ms(until_us=1_000_000).tolist()
+    (0, [80.0], [])
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -112,10 +113,14 @@ class Ledger:
         """Return how many events are dead letters."""
         return sum(entry.dead for entry in self.entries.values())
 
-    def latencies_ms(self, *, since_us: int = 0) -> NDArray[np.float64]:
-        """Return the latency of each decided event that was due from ``since_us`` on, milliseconds."""
+    def latencies_ms(self, *, since_us: int = 0, until_us: float = math.inf) -> NDArray[np.float64]:
+        """Return the latency of each decided event that was due in ``[since_us, until_us)``, milliseconds."""
         return np.array(
-            [(e.decided_us - e.due_us) / 1e3 for e in self.entries.values() if e.decided_us and e.due_us >= since_us]
+            [
+                (each.decided_us - each.due_us) / 1e3
+                for each in self.entries.values()
+                if each.decided_us and since_us <= each.due_us < until_us
+            ]
         )
 
     def timeline(self, step_s: float = 5.0) -> list[dict[str, float | None]]:

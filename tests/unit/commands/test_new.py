@@ -44,3 +44,9 @@ def test_given_a_folder_that_is_there_then_nothing_is_overwritten(tmp_path: Path
     with pytest.raises(Misconfigured, match="already"):
         write_pipeline("fraud", tmp_path)
     assert (tmp_path / "fraud" / "pipeline.py").read_text() == "mine"
+
+
+def test_given_a_folder_in_which_nothing_can_be_made_then_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Misconfigured, match="cannot be written: Not a directory → name another place"):
+        write_pipeline("fraud", tmp_path / "file")

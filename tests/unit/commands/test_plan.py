@@ -155,3 +155,46 @@ def test_given_several_objectives_then_each_has_its_cost_and_the_plot_is_drawn(g
     assert [each["slo_ms"] for each in said["curve"]] == [200, 60, 1]
     assert said["curve"][2]["usd_per_hour"] is None
     assert plot.read_text().startswith("<svg")
+
+
+def test_given_a_first_objective_that_nothing_keeps_then_what_the_others_cost_is_told_before_the_refusal(graph):
+    refused = run("plan", graph, "--slo", "1ms,200ms", "--rate", 50, "--json")
+    said = json.loads(refused.stdout)
+    assert "below the floor" in said["infeasible"]
+    assert [each["usd_per_hour"] is None for each in said["curve"]] == [True, False]
+    assert "below the floor" in str(refused.exception)
+
+
+@pytest.mark.parametrize("scv", ["nan", "inf", "-1"])
+def test_a_burstiness_that_is_no_number_is_refused(graph, scv):
+    refused = run("plan", graph, "--slo", "200ms", "--rate", 50, "--scv", scv).exception
+    assert "is none → write 0 for a metronome" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        (("settings", "a", "hardware"), "tpu", "has no hardware 'tpu' → one of: "),
+        (("settings", "a", "batch"), None, "settings.a.batch is None → write 1 to 8"),
+        (("settings", "a", "batch"), 9, "settings.a.batch is 9 → write 1 to 8"),
+        (("settings", "a", "replicas"), 0, "settings.a.replicas is 0 → write 1 or more"),
+        (("settings", "a", "replicas"), "two", "settings.a.replicas is 'two' → write 1 or more"),
+        (("settings", "a"), [], "settings.a is [] → write"),
+        (("asked",), [], "asked is [] → write the plan again"),
+        (("asked", "epsilon"), None, "asked.epsilon is None, no number"),
+        (("asked", "slo_ms"), "80", "asked.slo_ms is '80', no number"),
+        (("asked", "rate_per_s"), "80", "asked.rate_per_s is '80', no number"),
+        (("asked", "arrivals"), 3, "asked.arrivals is 3, no path"),
+    ],
+)
+def test_a_plan_that_somebody_has_spoilt_is_refused_with_the_place(planned, part, value, says):
+    plan = json.loads(planned.read_text())
+    *folders, last = part
+    inner = plan
+    for name in folders:
+        inner = inner[name]
+    inner[last] = value
+    planned.write_text(json.dumps(plan))
+    refused = run("whatif", planned).exception
+    assert isinstance(refused, Misconfigured)
+    assert says in str(refused)

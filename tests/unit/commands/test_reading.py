@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
 from guidevane.commands import dlq, topics
-from guidevane.commands.cluster import bootstrap_of, codec_for
-from guidevane.commands.letters import Wanted, moment_ms, one
+from guidevane.commands.cluster import bootstrap_of, codec_for, name_of
+from guidevane.commands.letters import Wanted, moment_ms, named, one
 from guidevane.commands.records import as_json, plain, shown
 from guidevane.errors import Misconfigured, Reject
 from guidevane.log import Message, Record
@@ -112,6 +112,26 @@ async def test_given_dead_letters_then_they_are_filtered_and_the_newest_kept() -
 async def test_given_a_place_that_is_none_then_that_is_said(place: str, says: str) -> None:
     with pytest.raises(Misconfigured, match=says):
         await one(MemoryLog(partitions=2), "x.dlq", place)
+
+
+async def test_given_places_of_which_one_holds_no_letter_then_it_is_named_and_nothing_is_found() -> None:
+    log = MemoryLog(partitions=2)
+    await log.append("x.dlq", 1, [Message(None, b"dead")])
+    assert len(await named(log, "x.dlq", Wanted(places=frozenset({"1/0"})))) == 1
+    with pytest.raises(Misconfigured, match="has no record at 1/7"):
+        await named(log, "x.dlq", Wanted(places=frozenset({"1/0", "1/7"})))
+
+
+def test_given_more_days_than_there_ever_were_then_that_is_a_time_before_all() -> None:
+    assert moment_ms("99999999999d", 0) < 0
+
+
+def test_given_a_module_whose_name_is_not_its_pipelines_then_the_pipelines_counts(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "flow.py").write_text("from guidevane.pipelines.employment import pipeline as mine\n")
+    assert name_of("flow:mine") == "employment"
+    with pytest.raises(Misconfigured, match="'yours' is not there → one of: mine"):
+        name_of("flow:yours")
 
 
 async def test_given_letters_that_died_at_other_times_then_those_between_two_times_are_found() -> None:

@@ -88,3 +88,24 @@ def test_given_events_in_heaps_then_arrivals_are_drawn_as_half_seconds_do_not_te
 
 def test_given_hardly_any_traffic_then_arrivals_are_drawn() -> None:
     assert whatif(replace(LIVE, halves=(1, 0, 2)))["asked"]["arrivals"] == "drawn"
+
+
+def test_given_fetches_that_wait_for_company_then_events_are_told_to_be_that_much_later() -> None:
+    waits = replace(LIVE, wait_s=0.05)
+    at_once, waiting = whatif(LIVE)["as_it_is"], whatif(waits)["as_it_is"]
+
+    assert waiting["p99_ms"] >= at_once["p99_ms"] + 50
+    assert waiting["fetch_wait_ms"] == 50
+    assert whatif(waits, slo="70ms")["as_it_is"]["miss"] > 0.5
+
+
+def test_given_a_tighter_objective_then_the_plan_is_for_the_shorter_wait_that_it_brings() -> None:
+    found = whatif(replace(LIVE, wait_s=0.05), slo="100ms", rate="10")
+
+    assert found["then"]["fetch_wait_ms"] == 12
+    assert found["then"]["p99_ms"] < found["as_it_is"]["p99_ms"]
+
+
+def test_given_more_that_runs_than_may_be_had_then_to_keep_it_is_not_refused() -> None:
+    assert "beyond" not in whatif(replace(LIVE, cpus=1.0))["then"]
+    assert "1 are allowed" in whatif(replace(LIVE, cpus=1.0), rate="x20", slo="120ms")["then"]["beyond"]

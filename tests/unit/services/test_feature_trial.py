@@ -69,7 +69,7 @@ def made(name, *features):
     return Pipeline(
         name=name,
         event=Event("pond.reading.v1", schema=READING, key="sensor", time="at_us"),
-        features=[*features, Fragile(), Numeric("value")],
+        features=[*features, Fragile(), Numeric("value"), *(Numeric(each.name) for each in features)],
         ensemble=Ensemble([Member("sturdy", "pond:Sturdy")]),
         decision=Threshold(0.5),
         slo=Latency(within_ms=1000),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from guidevane.control.line import Line
 from guidevane.control.observation import HOT, LineSeen
+from guidevane.control.waiting import FETCH_WAIT, median_wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -134,7 +135,8 @@ class Profiler:
         service_s = sum(_mean_s(each.served) for each in stages if each.name in _STATIONS)
         service_s += max((_mean_s(each.served) for each in members), default=0.0)
         # Only the first room waits for company: the others read what has come together there.
-        wait_s = next((each.running.get("fetch_wait_s", 0.0) for each in stages if each.fetches), 0.0)
+        first = next((each for each in stages if each.fetches), None)
+        wait_s = median_wait_s(first.running.get(FETCH_WAIT, 0.0), first.rate_per_s) if first is not None else 0.0
         way_s = max(last.age_p50_s - service_s - wait_s, 0.001)
         self.way_s = way_s if self.way_s is None else min(way_s, self.way_s * _FORGET_WAY)
 
