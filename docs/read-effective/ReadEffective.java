@@ -39,6 +39,21 @@ public final class ReadEffective {
             seen.set((int) (origin % SIZE));
             return true;
         }
+
+        /** Says whether the event with that origin is known to have had an outcome. */
+        boolean has(long origin) {
+            return origin <= newest && origin > newest - SIZE && seen.get((int) (origin % SIZE));
+        }
+    }
+
+    /** One partition's windows: one for each stage that writes there, which are several on the dead-letter topic. */
+    static final class Windows {
+        private final Map<String, Window> byStage = new HashMap<>();
+
+        boolean first(String stage, long origin) {
+            Window own = byStage.computeIfAbsent(stage, each -> new Window());
+            return byStage.values().stream().noneMatch(each -> each != own && each.has(origin)) && own.first(origin);
+        }
     }
 
     /** Returns the event's offset in the pipeline's first topic, or -1 where the record is nobody's outcome. */
@@ -51,6 +66,12 @@ public final class ReadEffective {
         return written.matches("[0-9]{1,18}") ? Long.parseLong(written) : -1;
     }
 
+    /** Returns which stage gave an event up; empty where the record is no dead letter. */
+    static String stageOf(ConsumerRecord<byte[], byte[]> record) {
+        Header header = record.headers().lastHeader("__dlq.errors.stage");
+        return header == null || header.value() == null ? "" : new String(header.value(), StandardCharsets.UTF_8);
+    }
+
     public static void main(String[] arguments) {
         Properties settings = new Properties();
         settings.put("bootstrap.servers", arguments[0]);
@@ -59,7 +80,7 @@ public final class ReadEffective {
         settings.put("enable.auto.commit", "false");
         settings.put("auto.offset.reset", "earliest");
 
-        Map<TopicPartition, Window> windows = new HashMap<>();
+        Map<TopicPartition, Windows> windows = new HashMap<>();
         StringBuilder out = new StringBuilder();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(settings, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
@@ -74,7 +95,7 @@ public final class ReadEffective {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(java.time.Duration.ofMillis(100))) {
                     long origin = originOf(record);
                     TopicPartition where = new TopicPartition(record.topic(), record.partition());
-                    if (origin < 0 || windows.computeIfAbsent(where, each -> new Window()).first(origin)) {
+                    if (origin < 0 || windows.computeIfAbsent(where, each -> new Windows()).first(stageOf(record), origin)) {
                         String value = record.value() == null ? "-" : HexFormat.of().formatHex(record.value());
                         out.append(record.partition()).append(' ').append(record.offset()).append(' ');
                         out.append(origin).append(' ').append(value).append('\n');

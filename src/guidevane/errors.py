@@ -33,6 +33,18 @@ class Retryable(GuidevaneError):
     """The world is not ready: the same call may succeed later."""
 
 
+class TooLarge(Retryable):
+    """The log refused a message for its size: sent again as it is, it will be refused again.
+
+    ``topic`` is where it was to go; ``size_bytes`` is that of the largest message that was posted with it.
+    """
+
+    def __init__(self, topic: str, size_bytes: int) -> None:
+        super().__init__(f"{topic} takes no message of {size_bytes} bytes: see its max.message.bytes")
+        self.topic = topic
+        self.size_bytes = size_bytes
+
+
 class Fenced(GuidevaneError):
     """This worker stood still for longer than its session; another may own its partitions."""
 

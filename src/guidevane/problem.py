@@ -10,6 +10,7 @@ import pydantic
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,7 @@ def speak_problems(app: FastAPI) -> None:
     """Answer every error of an app as a problem, and say so in its OpenAPI document."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _broken)
     generate = app.openapi
 
@@ -106,6 +108,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     ]
     said = "; ".join(f"{each['where']}: {each['message']}" for each in mistakes)
     return Refused(422, "invalid-request", f"{request.method} {request.url.path}: {said}", mistakes=mistakes).response()
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    # Nobody hears it; but a client that goes before it has said all is no bug of ours.
+    del error
+    return Refused(400, "body-incomplete", f"{request.method} {request.url.path}: the body ended early").response()
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -24,6 +24,9 @@ ORIGIN = "gv.origin"
 WINDOW = 65_536
 """Eight times what one process has in flight (8,192 records): so many may be zombies of one partition at once."""
 
+STAGE = "__dlq.errors.stage"
+"""The header that says which stage gave an event up: letters are in order stage by stage, not between stages."""
+
 R = TypeVar("R")
 
 
@@ -44,10 +47,17 @@ class _Window:
         self.seen[origin % size] = 1
         return True
 
+    def has(self, origin: int) -> bool:
+        size = len(self.seen)
+        return self.newest - size < origin <= self.newest and bool(self.seen[origin % size])
+
 
 @dataclass(slots=True)
 class FirstOutcomes:
-    """Which events had an outcome: at most ``window`` bytes a partition, however long the reading goes on.
+    """Which events had an outcome: at most ``window`` bytes a partition and stage, however long the reading goes on.
+
+    On the dead-letter topic several stages write, and where each is a room of its own, one may be any number of
+    events behind another: each has a window of its own there, and what one has answered, none answers again.
 
     >>> outcomes = FirstOutcomes()
     >>> [outcomes.first("p.decisions", 0, origin) for origin in (0, 1, 3, 1, 2, 3, 4)]
@@ -55,17 +65,23 @@ class FirstOutcomes:
     """
 
     window: int = WINDOW
-    _windows: dict[tuple[str, int], _Window] = field(default_factory=dict)
+    _windows: dict[tuple[str, int], dict[str, _Window]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.window < 1:
             raise Misconfigured(f"a window of {self.window} origins remembers nothing: give at least 1")
 
-    def first(self, topic: str, partition: int, origin: int) -> bool:
-        """Say whether this is the first outcome of the event, and remember that it had one."""
-        held = self._windows.get((topic, partition))
+    def first(self, topic: str, partition: int, origin: int, stage: str = "") -> bool:
+        """Say whether this is the first outcome of the event, and remember that it had one.
+
+        ``stage`` is who wrote it, where that is not the same for all of the topic: a letter's ``STAGE``.
+        """
+        lanes = self._windows.setdefault((topic, partition), {})
+        held = lanes.get(stage)
         if held is None:
-            held = self._windows[topic, partition] = _Window(-1, bytearray(self.window))
+            held = lanes[stage] = _Window(-1, bytearray(self.window))
+        if len(lanes) > 1 and any(each.has(origin) for each in lanes.values() if each is not held):
+            return False
         return held.first(origin)
 
     def state(self) -> dict[str, Any]:
@@ -73,8 +89,9 @@ class FirstOutcomes:
         return {
             "window": self.window,
             "partitions": [
-                [topic, partition, held.newest, base64.b85encode(_packed(held.seen)).decode()]
-                for (topic, partition), held in self._windows.items()
+                [topic, partition, held.newest, base64.b85encode(_packed(held.seen)).decode(), stage]
+                for (topic, partition), lanes in self._windows.items()
+                for stage, held in lanes.items()
             ],
         }
 
@@ -82,9 +99,11 @@ class FirstOutcomes:
     def restored(cls, state: Mapping[str, Any]) -> FirstOutcomes:
         """Return what was remembered, so that a reader goes on behind its offsets as if it had never stopped."""
         outcomes = cls(state["window"])
-        for topic, partition, newest, packed in state["partitions"]:
+        for topic, partition, newest, packed, *stage in state["partitions"]:
             seen = _unpacked(base64.b85decode(packed), outcomes.window)
-            outcomes._windows[topic, partition] = _Window(newest, seen)
+            lanes = outcomes._windows.setdefault((topic, partition), {})
+            # Versions that did not tell stages apart kept none.
+            lanes[stage[0] if stage else ""] = _Window(newest, seen)
         return outcomes
 
 
@@ -125,8 +144,11 @@ async def _read_async(records: AsyncIterable[R], outcomes: FirstOutcomes) -> Asy
 
 
 def _counts(record: Any, outcomes: FirstOutcomes) -> bool:
-    origin = origin_in(_of(record, "headers"))
-    return origin is None or outcomes.first(_of(record, "topic"), _of(record, "partition"), origin)
+    headers = _of(record, "headers")
+    origin = origin_in(headers)
+    if origin is None:
+        return True
+    return outcomes.first(_of(record, "topic"), _of(record, "partition"), origin, _stage_in(headers))
 
 
 def _of(record: Any, name: str) -> Any:
@@ -145,6 +167,14 @@ def origin_in(headers: Iterable[tuple[str, bytes | None]] | None) -> int | None:
         if name == ORIGIN:
             written = value
     return int(written) if written is not None and written.isdigit() and len(written) <= _DIGITS else None
+
+
+def _stage_in(headers: Iterable[tuple[str, bytes | None]]) -> str:
+    written = None
+    for name, value in headers:
+        if name == STAGE:
+            written = value
+    return "" if written is None else written.decode(errors="replace")
 
 
 _DIGITS = 18

@@ -8,8 +8,10 @@ import uuid
 from collections.abc import Callable
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from guidevane.errors import Fenced, Misconfigured, Reject
+from guidevane.errors import Fenced, Misconfigured, Reject, Retryable
 from guidevane.log import Committed, Fetch, Log, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.topics import TopicSpec
@@ -308,3 +310,44 @@ async def test_a_message_that_the_broker_will_not_take_is_rejected(kafka_bootstr
         await producer.send_keyed(name, Message(b"k", b"x" * (8 << 20)))
     await producer.close()
     await log.close()
+
+
+@pytest.mark.kafka
+async def test_a_header_whose_name_is_no_text_stops_nobody(kafka_bootstrap: str):
+    # Clients that take names as bytes (Go, C, Rust) write such, and the broker does not look.
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 1)])
+    client = AIOKafkaProducer(bootstrap_servers=kafka_bootstrap)
+    await client.start()
+    for value, named in ((b"a", "plain"), (b"b", NoText("odd")), (b"c", "plain")):
+        batch = client.create_batch()
+        batch._builder = _DefaultRecordBatchBuilderPy(2, 0, False, -1, -1, 0, 1 << 20)
+        batch.append(timestamp=None, key=b"k", value=value, headers=[(named, b"v"), ("none", None)])
+        await (await client.send_batch(batch, name, partition=0))
+    await client.stop()
+    wanted = [
+        (b"a", (("plain", b"v"), ("none", None))),
+        (b"b", (("\\xff\\xe9", b"v"), ("none", None))),
+        (b"c", (("plain", b"v"), ("none", None))),
+    ]
+    reader = log.reader([name])
+    await reader.start()
+    with pytest.raises(Retryable, match="no UTF-8"):
+        await gather(reader, 3)
+    await reader.close()
+    again = log.reader([name])
+    await again.start()
+    assert [(record.value, record.headers) for record in await gather(again, 3)] == wanted
+    assert [(record.value, record.headers) for record in await log.read(Partition(name, 0), 0)] == wanted
+    await again.close()
+    await log.close()
+
+
+class NoText(str):
+    """A name that is written as bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xe9"

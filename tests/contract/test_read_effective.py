@@ -14,7 +14,7 @@ from guidevane.local import jars
 from guidevane.local.java import find_java
 from guidevane.log import Log, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
-from guidevane.reading import ORIGIN, WINDOW, origin_in
+from guidevane.reading import ORIGIN, STAGE, WINDOW, origin_in
 from guidevane.topics import TopicSpec
 from log_fixture import PARTITIONS
 
@@ -36,6 +36,12 @@ async def write_everything(log: Log, topic: str) -> list[tuple[int, str]]:
     await plain.send(topic, 0, [Message(b"k", b"nobody's"), Message(b"k", b"nobody's", ((ORIGIN, b"x"),))])
     counts = [(0, f"owner {n}") for n in range(50)] + [(0, f"zombie {n}") for n in range(50, 60)]
     counts += [(0, f"owner {n}") for n in range(60, 90)] + [(0, "nobody's")] * 2
+    # Dead letters of several stages, one far behind another; and one that another stage has given up already.
+    letters = [("ingest", 1000), ("ingest", 2 * WINDOW), *[("inference", n) for n in (1003, 1003, 2 * WINDOW)]]
+    await plain.send(topic, 0, [
+        Message(b"k", f"{stage} {n}".encode(), ((STAGE, stage.encode()), (ORIGIN, b"%d" % n))) for stage, n in letters
+    ])  # fmt: skip
+    counts += [(0, f"{stage} {n}") for stage, n in letters[:3]]
     # A zombie that passed over what the owner then answers; and one that comes after a very long time.
     await plain.send(topic, 1, outcomes("zombie", 0, 3, 4, 5))
     await plain.send(topic, 1, outcomes("owner", 1, 2, 3, 4, 5, 6, WINDOW + 6))

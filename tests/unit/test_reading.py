@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guidevane import FirstOutcomes, Misconfigured, read_effective
 from guidevane.log import Record
-from guidevane.reading import ORIGIN
+from guidevane.reading import ORIGIN, STAGE, WINDOW
 
 
 def outcome(offset: int, origin: int, *, by: str = "", partition: int = 0) -> Record:
@@ -47,6 +47,33 @@ async def test_it_reads_what_comes_asynchronously():
 def test_partitions_and_topics_are_told_apart():
     records = [outcome(0, 5), outcome(0, 5, partition=1), outcome(0, 5)._replace(topic="p.dlq")]
     assert list(read_effective(records)) == records
+
+
+def letter(offset: int, origin: int, stage: str) -> Record:
+    return Record("p.dlq", 0, offset, None, b"", ((STAGE, stage.encode()), (ORIGIN, b"%d" % origin)))
+
+
+def test_a_stage_that_is_far_behind_another_has_its_letters_read_all_the_same():
+    # Ingest runs on while inference is down: what dies there later is far older than what died in ingest.
+    records = [letter(0, 5, "ingest"), letter(1, 5 * WINDOW, "ingest"), *[letter(n, 7, "inference") for n in (2, 3)]]
+    assert [r.offset for r in read_effective(records)] == [0, 1, 2]
+
+
+def test_what_one_stage_gave_up_is_not_given_up_again_by_another_also_behind_a_restart():
+    records = [letter(0, 5, "ingest"), letter(1, 5, "inference"), letter(2, 6, "inference"), letter(3, 6, "ingest")]
+    assert [r.offset for r in read_effective(records)] == [0, 2]
+    held = FirstOutcomes()
+    before = [r.offset for r in read_effective(records[:1], outcomes=held)]
+    again = FirstOutcomes.restored(json.loads(json.dumps(held.state())))
+    assert before + [r.offset for r in read_effective(records[1:], outcomes=again)] == [0, 2]
+
+
+def test_a_state_kept_before_stages_were_told_apart_still_counts():
+    held = FirstOutcomes()
+    held.first("p.dlq", 0, 5)
+    old = held.state()
+    old["partitions"] = [kept[:4] for kept in old["partitions"]]
+    assert list(read_effective([letter(0, 5, "ingest")], outcomes=FirstOutcomes.restored(old))) == []
 
 
 def test_a_record_that_is_nobodys_outcome_is_passed_on():

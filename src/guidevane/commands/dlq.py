@@ -184,7 +184,7 @@ def _tell(steps: Sequence[Step], *, dry_run: bool, json: bool) -> None:
     counts = {state: sum(step.state == state for step in steps) for state in words}
     typer.echo(
         f"{counts['due']:,} {words['due']}, {counts['sent']:,} sent before, "
-        f"{counts['gone']:,} no longer on the events topic (retention)",
+        f"{counts['gone']:,} held by nobody (retention, or labels, which are not sent again)",
         err=json,
     )
 

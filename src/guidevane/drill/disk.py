@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import shutil
 import sys
@@ -51,8 +52,7 @@ def small_disk(folder: Path) -> Iterator[Disk | None]:
         yield None
         return
     try:
-        _call("unshare", _CLONE_NEWNS)
-        _mount(b"none", "/", _MS_REC | _MS_PRIVATE, "")
+        _apart()
         _mount(b"tmpfs", folder, 0, f"size={_ROOMY_BYTES},mode=0700")
     except Misconfigured:
         yield None
@@ -62,6 +62,13 @@ def small_disk(folder: Path) -> Iterator[Disk | None]:
     finally:
         with contextlib.suppress(Misconfigured):
             _call("umount2", os.fsencode(folder), 2)
+
+
+@functools.cache
+def _apart() -> None:
+    """Have mounts of our own: once, for threads that began under the first namespace would not see a second one's."""
+    _call("unshare", _CLONE_NEWNS)
+    _mount(b"none", "/", _MS_REC | _MS_PRIVATE, "")
 
 
 def _mount(kind: bytes, at: Path | str, flags: int, options: str) -> None:

@@ -59,6 +59,12 @@ class Message(NamedTuple):
     headers: Headers = ()
     body: object = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Return how much it holds: key, value and headers."""
+        said = sum(len(name) + len(value or b"") for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + said
+
     def under(self, headers: Headers) -> Message:
         """Return the same message with other headers."""
         # Not ``_replace``: this is made once an event and stage, and costs a quarter of it.
@@ -164,7 +170,8 @@ class Producer(Protocol):
     async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
         """Take all messages, in order behind those posted before; what is returned gives the first one's offset.
 
-        The offset comes once every replica that must has them. Awaiting it raises ``Retryable``
+        The offset comes once every replica that must has them. Awaiting it raises ``TooLarge`` where the log takes no
+        message of such a size, and ``Retryable``
         where the log did not answer in time: the messages may or may not be there, and what this
         producer posts to the partition from then on is refused, for it would overtake them.
         """

@@ -19,7 +19,10 @@ PREFIX = "__dlq.errors."
 STAGE = PREFIX + "stage"
 CAUSE = PREFIX + "exception.class"
 MESSAGE = PREFIX + "message"
+LEFT_OUT = PREFIX + "left.out"
+"""What a letter does not hold, for its topic refused it: what came lies where its reasons say, while it does."""
 _MESSAGE_BYTES = 1024
+_ID_BYTES = 1024
 _FRAME = struct.Struct(">bI")
 
 
@@ -41,8 +44,30 @@ def dead_letter(
     if record.value and len(record.value) >= _FRAME.size and record.value[0] == 0:
         why["schema.id"] = str(_FRAME.unpack_from(record.value)[1])
     added: Headers = tuple((PREFIX + name, value.encode()) for name, value in why.items())
-    mine: Headers = ((ORIGIN, b"%d" % origin),) if origin is not None else ()
+    # The last one counts: a label is no outcome of an event, and must not pass for one because it came with an origin.
+    had = record.header(ORIGIN) is not None
+    mine: Headers = ((ORIGIN, b"%d" % origin),) if origin is not None else ((ORIGIN, b""),) if had else ()
     return Message(record.key, record.value, record.headers + added + mine)
+
+
+def without_content(letter: Message) -> Message:
+    """Return a letter that says why and where, and holds nothing of what came.
+
+    >>> from guidevane.errors import Reject
+    >>> from guidevane.log import Record
+    >>> record = Record("p.events", 3, 7, b"k", bytes(9_000_000), (("note", bytes(100)),))
+    >>> whole = dead_letter(record, Reject("decode_budget", "long"), stage="ingest", group="g", now_us=0, origin=7)
+    >>> bare = without_content(whole)
+    >>> bare.value, bare.key, bare.size_bytes < 1_000, dict(bare.headers)[LEFT_OUT]
+    (None, None, True, b'key of 1, value of 9000000 bytes, 1 headers')
+    """
+    first = max(at for at, (name, _) in enumerate(letter.headers) if name == PREFIX + "topic")
+    had = f"key of {len(letter.key or b'')}, value of {len(letter.value or b'')} bytes, {first} headers"
+    said = letter.headers[first:]
+    # An event's own id, where it is a short one, is what letters are looked for by.
+    had_headers = letter.headers[:first]
+    named = tuple([each for each in had_headers if each[0] == "event_id" and len(each[1] or b"") <= _ID_BYTES])
+    return Message(None, None, (*named, said[0], (LEFT_OUT, had.encode()), *said[1:]))
 
 
 def reasons(record: Record) -> dict[str, str]:

@@ -7,9 +7,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from guidevane.errors import Reject
+from guidevane.errors import Reject, TooLarge
 from guidevane.log import Message, Partition, Record
-from guidevane.runtime.deadletter import dead_letter
+from guidevane.runtime.deadletter import dead_letter, without_content
+from guidevane.runtime.sizes import Sizes
 from guidevane.runtime.stage import Changes, Stage, carried, origins_of
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import links_of
@@ -86,6 +87,7 @@ class Route:
     tally: Tally
     meter: Meter
     suspicion: Suspicion
+    sizes: Sizes = field(default_factory=Sizes)
 
     async def carry(self, flight: Flight, outbox: Outbox, owned: dict[Partition, Ownership]) -> None:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
@@ -99,6 +101,9 @@ class Route:
                         await outbox.post(topic, number, messages)
                 await outbox.seal()
         except BaseExceptionGroup as several:
+            for each in several.exceptions:
+                if isinstance(each, TooLarge):
+                    self.sizes.learn(each)
             # Whichever it was, the worker starts over: the first says enough.
             raise several.exceptions[0] from None
 
@@ -140,6 +145,11 @@ class Route:
                 records, flight.changes[index] = stage.memory.advance(records, origins)
             handled = records if len(fresh) == len(records) else [records[i] for i in fresh]
             results = await self.suspicion.answers(stage, handled, clock=self.clock, metrics=self.metrics)
+            if stage.output in self.sizes.refused:
+                results = [
+                    self._fitting(stage, records[i], origins[i], result)
+                    for i, result in zip(fresh, results, strict=True)
+                ]
             self.meter.handled(stage.name, len(fresh), self.clock.monotonic_s() - started_s)
         rejects = [result for result in results if isinstance(result, Reject)]
         # Before anything of the batch is written: past the limit, it stays in the log as it came.
@@ -202,6 +212,15 @@ class Route:
                 letters[record.partition].append(self._letter(stage, record, origin, result))
         return _Sorted(sent, letters, messages, onward)
 
+    def _fitting(self, stage: Stage, record: Record, origin: int, result: Result) -> Result:
+        """Return a result, or why it cannot be written."""
+        if not isinstance(result, Message):
+            return result
+        message = result.under(carried(record, origin, result, first=stage.first))
+        if self.sizes.fit(stage.output, message):
+            return result
+        return Reject("too_large", f"an answer of {message.size_bytes} bytes: {stage.output} takes no such message")
+
     def _trace(self, stage: Stage, answered: Sequence[Record], size: int, started_us: int) -> None:
         if self.tracer.enabled:
             links = links_of(answered)
@@ -211,7 +230,10 @@ class Route:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
         # Where stages are fused, a record's own offset is not known yet: its origin names it.
         named = record._replace(offset=origin) if record.offset < 0 else record
-        return dead_letter(named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin)
+        letter = dead_letter(
+            named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin
+        )
+        return letter if self.sizes.fit(self.dlq, letter) else without_content(letter)
 
     async def _acknowledged(
         self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None, posted_s: float = 0.0

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from guidevane.runtime.flight import Flight
 from guidevane.runtime.pacing import weight_bytes
+from guidevane.runtime.takeover import shrunk
 from guidevane.runtime.timing import Times
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.log import Partition, Record
     from guidevane.runtime.delivery import Delivery
@@ -34,13 +35,23 @@ class Holding:
         self._dirty: set[Partition] = set()
         self._unwritten: dict[int, dict[tuple[int, str], object]] = {}
 
-    def launch(self, found: Mapping[Partition, Sequence[Record]], delivery: Delivery) -> None:
-        """Send off what a fetch brought, but for what is under way already: a rewind may bring it again."""
+    def launch(
+        self,
+        found: Mapping[Partition, Sequence[Record]],
+        delivery: Delivery,
+        ends_seen: Callable[[], Mapping[Partition, int]],
+    ) -> None:
+        """Send off what a fetch brought, but for what is under way already: a rewind may bring it again.
+
+        Raises ``Retryable`` where a partition, as the fetch saw it, ends before what was read of it.
+        """
         records: list[Record] = []
         ends: dict[Partition, int] = {}
         for partition, batch in found.items():
             owned = self.owned[partition]
             again = bool(batch) and batch[0].offset < owned.next
+            if again and (end := ends_seen().get(partition, owned.next)) < owned.next:
+                raise shrunk(partition, end, owned.next)
             fresh = [record for record in batch if record.offset >= owned.next] if again else batch
             if fresh:
                 owned.next = ends[partition] = fresh[-1].offset + 1

@@ -28,6 +28,7 @@ class Limits:
     max_bytes: int = 64 << 20
     commit_every_s: float = 0.5
     transact_every_s: float = 0.1
+    look_every_s: float = 30.0
     gather_s: float = 0.5
     drain_s: float = 8.0
     session_s: float = 10.0

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import orjson
 
-from guidevane.errors import Misconfigured
+from guidevane.errors import Misconfigured, TooLarge
 from guidevane.log import Headers, Message, Partition, Record
-from guidevane.runtime.deadletter import PREFIX, reasons
+from guidevane.runtime.deadletter import LEFT_OUT, PREFIX, reasons
 from guidevane.runtime.stage import ORIGIN, REDRIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from guidevane.log import Log, Producer
     from guidevane.topics import Topics
@@ -28,6 +28,7 @@ ROOT = "gv.redrive.root"
 """Where an event lay on the events topic when it first came: an id that is derived from the place stays the same."""
 _FIRST_ADDED = PREFIX + "topic"
 _AT_ONCE = 200
+_LARGE_BYTES = 64 << 10
 _SEEN_AT_ONCE = 2_000
 
 State = Literal["due", "sent", "gone"]
@@ -88,30 +89,65 @@ async def plan(log: Log, topics: Topics, letters: Sequence[Record]) -> list[Step
 
 
 async def redrive(log: Log, topics: Topics, steps: Sequence[Step], tell: Callable[[int], None] = lambda _: None) -> int:
-    """Send every step that is due; return how many were sent. ``tell`` is told of each so many that are done."""
+    """Send every step that is due; return how many were sent. ``tell`` is told of each so many that are done.
+
+    Raises ``Misconfigured`` behind all others where the events topic does not take some for their size.
+    """
     due: dict[int, list[Step]] = defaultdict(list)
     for step in steps:
         if step.state == "due":
             due[step.letter.partition].append(step)
     producer = await log.producer(name="guidevane-redrive")
     done = 0
+    large: list[str] = []
     try:
         open_ = {place_of(step.letter): Sent(step.at) for step in steps if step.at is not None and not step.noted}
         if open_:
             await _note(producer, topics, open_)
         for number, waiting in due.items():
-            for start in range(0, len(waiting), _AT_ONCE):
-                some = waiting[start : start + _AT_ONCE]
+            for some in _batches(waiting):
                 after = (await log.ends(topics.events))[number]
                 await _note(producer, topics, {place_of(step.letter): Sent(None, after) for step in some})
-                first = await producer.send(topics.events, number, [s.message for s in some if s.message is not None])
+                try:
+                    first = await producer.send(
+                        topics.events, number, [s.message for s in some if s.message is not None]
+                    )
+                except TooLarge:
+                    if len(some) > 1:
+                        raise
+                    # It was compressed otherwise when it came. Its producer is of no use any more.
+                    large.append(place_of(some[0].letter))
+                    await producer.close()
+                    producer = await log.producer(name="guidevane-redrive")
+                    continue
                 where = {place_of(step.letter): Sent(f"{number}/{first + i}") for i, step in enumerate(some)}
                 await _note(producer, topics, where)
                 done += len(some)
                 tell(len(some))
     finally:
         await producer.close()
+    if large:
+        raise Misconfigured(
+            f"{done} sent, but {topics.events} takes nothing as large as {', '.join(large)} → raise its "
+            "max.message.bytes, or set KAFKA_COMPRESSION_TYPE to what the producer uses"
+        )
     return done
+
+
+def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """Yield the steps in their order, some at once; what may be too large alone, so that it is known which it is."""
+    some: list[Step] = []
+    for step in steps:
+        large = step.message is not None and step.message.size_bytes > _LARGE_BYTES
+        if some and (large or len(some) == _AT_ONCE):
+            yield some
+            some = []
+        some.append(step)
+        if large:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 async def withdrawn(log: Log, topics: Topics, records: Sequence[Record]) -> dict[str, Record]:
@@ -163,7 +199,7 @@ async def _restored(log: Log, topics: Topics, letter: Record, ends: Mapping[int,
     if origin is None or not origin.isdigit():
         return None
     offset = int(origin)
-    if why.get("topic") == topics.events:
+    if why.get("topic") == topics.events and letter.header(LEFT_OUT) is None:
         added = max(i for i, (name, _) in enumerate(letter.headers) if name == _FIRST_ADDED)
         key, value, headers = letter.key, letter.value, letter.headers[:added]
     else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from guidevane.errors import Retryable
 from guidevane.log import Partition, Record
 from guidevane.runtime.deadletter import STAGE
 from guidevane.runtime.places import Place
@@ -35,6 +36,11 @@ class Answered:
     def __bool__(self) -> bool:
         return bool(self.outputs or self.dead)
 
+    @property
+    def origins(self) -> set[int]:
+        """Return the origins of all."""
+        return self.outputs.keys() | self.dead
+
 
 @dataclass(slots=True)
 class Ownership:
@@ -50,12 +56,15 @@ async def take_over(
 ) -> dict[Partition, Ownership]:
     """Return what the outputs say about each partition, and let the stages recall theirs."""
     memories = [stage.memory for stage in stages if stage.memory is not None]
-    topics = {*(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
+    source = stages[0]
+    topics = {source.input, *(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
     ends = {topic: await log.ends(topic) for topic in topics}
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
-        place = Place.of(committed)
+        place, end = Place.of(committed), ends[source.input].get(number, 0)
+        if place.offset > end:
+            raise shrunk(partition, end, place.offset)
         letters = await _since(log, Partition(dlq, number), place.outputs.get(dlq, 0), ends[dlq])
         owned[partition] = Ownership(place, place.offset, [])
         for memory in memories:
@@ -78,7 +87,24 @@ async def take_over(
                     },
                 )
             )
+        if source.first:
+            last = max((origin for answered in owned[partition].answered for origin in answered.origins), default=-1)
+            if last >= end:
+                raise shrunk(partition, end, last + 1)
     return owned
+
+
+def shrunk(partition: Partition, end: int, answered: int) -> Retryable:
+    """Return what is wrong where a partition ends before what was answered of it: it is not the one that it was.
+
+    An event is known by its place, on every topic. One that comes to a place whose event was answered would pass for
+    answered, and be lost without a word.
+    """
+    return Retryable(
+        f"{partition.topic}/{partition.number} ends at {end}, and everything before {answered} was answered: the topic "
+        f"was made anew, or has lost its end. Nothing of it is read, for new events would pass for answered ones "
+        f"→ delete every topic of the pipeline and its groups, and start it again"
+    )
 
 
 async def _since(log: Log, partition: Partition, start: int, ends: Mapping[int, int]) -> Sequence[Record]:

@@ -93,8 +93,11 @@ class Worker:
         self._delivery: Delivery | None = None
         self._writing = asyncio.Lock()
         self._generation = 0
+        self._worked = False
         self._joined = asyncio.Event()
         self._given_up = False
+        # Why events come that nobody answers, while they do.
+        self._unanswerable = ""
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -118,7 +121,7 @@ class Worker:
                     if isinstance(trouble, Fenced):
                         self.metrics.count(names.FENCED_TOTAL)
                     _log.warning("starting over: %s", trouble)
-                    attempt = attempt + 1 if self._generation == 0 else 0
+                    attempt = 0 if self._worked else attempt + 1
                     await _first_of(stop.wait(), self.limits.backoff.delay_s(attempt))
                 except TooManyDeadLetters as limit:
                     await self._stopped(limit, stop)
@@ -143,6 +146,7 @@ class Worker:
     async def _live(self, stop: asyncio.Event) -> None:
         """One life: from joining the group to leaving it, or to the first trouble."""
         self._generation = 0
+        self._worked = False
         self._joined.clear()
         self.fence.reset()
         delivery = self._delivery = await open_delivery(
@@ -173,7 +177,7 @@ class Worker:
                         await close()
 
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
-        committed_s = self.clock.monotonic_s()
+        committed_s = looked_s = self.clock.monotonic_s()
         paused: list[Partition] = []
         while not stop.is_set():
             self.health.tick()
@@ -184,6 +188,9 @@ class Worker:
                 self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
+            if self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:
+                await self._look()
+                looked_s = self.clock.monotonic_s()
             if self.pacing.full and not paused:
                 paused = sorted(consumer.assignment())
                 consumer.pause(paused)
@@ -209,7 +216,7 @@ class Worker:
             if generation == self._generation and self.suspicion.useful:
                 await self._mark(consumer, found)
             if generation == self._generation:
-                self.holding.launch(found, delivery)
+                self.holding.launch(found, delivery, consumer.ends_seen)
             else:
                 await self._rewind(consumer, found)
 
@@ -227,11 +234,24 @@ class Worker:
                 return
             self.suspicion.taken_over({partition: each.place for partition, each in owned.items()})
             self.holding.owned.update(owned)
+            self._worked = True
             self.metrics.observe(
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
         if self.holding.owned.keys() >= consumer.assignment():
-            self.health.ready(True, "working")
+            self.health.ready(not self._unanswerable, self._unanswerable or "working")
+
+    async def _look(self) -> None:
+        """Say so where the input has partitions that the output has not: what is sent there, nobody can answer."""
+        source, target = self.stages[0].input, self.stages[0].output
+        have, answered = await self.log.ends(source), await self.log.ends(target)
+        extra = sorted(have.keys() - answered.keys())
+        said = (
+            f"{source} has {len(have)} partitions, {target} has {len(answered)}: nobody answers what is sent to {extra}"
+        )
+        if extra and not self._unanswerable:
+            _log.error("%s → make the topics of the pipeline anew, with as many partitions each", said)
+        self._unanswerable = said if extra else ""
 
     async def _mark(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
         """Write down that this owner begins, before the first records of a partition are handled."""

@@ -28,6 +28,9 @@ T = TypeVar("T")
 EVENT_ID = "event_id"
 """The header that names the event on every topic, so that nobody must decode to know it."""
 
+ID_CHARACTERS = 256
+"""How long an event's id may be."""
+
 Envelope: TypeAlias = tuple[bytes, bytes, bytes]
 """The Avro of an event's id and time, one behind the other; of its deadline; and of its protected fields."""
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guidevane import Ensemble, Event, Member, Numeric, Pipeline
-from guidevane.errors import Reject
+from guidevane.errors import Misconfigured, Reject, TooLarge
 from guidevane.events import derived_id
 from guidevane.ledger import Entry, Oracle, held_of, judge
 from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
-from guidevane.runtime.deadletter import dead_letter, reasons
+from guidevane.runtime.deadletter import dead_letter, reasons, without_content
 from guidevane.runtime.redrive import journal, plan, redrive
 from guidevane.runtime.stage import REDRIVE
 from guidevane.services.inference.members import Answer, MemberFailed
@@ -110,6 +110,44 @@ def test_wherever_it_crashes_each_letter_is_sent_once_and_as_it_first_came(count
         assert len(told) == count and all(each.at is not None for each in told.values())
 
     asyncio.run(scenario())
+
+
+async def test_what_is_too_large_for_the_events_topic_keeps_nothing_else_back():
+    log = MemoryLog(1)
+    for value in (b"a", bytes(100_000), b"b"):
+        record = Record(TOPICS.events, 0, await log.append(TOPICS.events, 0, [Message(b"k", value)]), b"k", value)
+        letter = dead_letter(record, Reject("c", "why"), stage="ingest", group="g", now_us=0, origin=record.offset)
+        await log.append(TOPICS.dlq, 0, [letter])
+
+    def on_send(topic, partition, messages):
+        if topic == TOPICS.events and (largest := max(message.size_bytes for message in messages)) > 90_000:
+            raise TooLarge(topic, largest)
+
+    log.on_send = on_send
+    with pytest.raises(Misconfigured, match=r"2 sent, but .*events takes nothing as large as 0/1"):
+        await all_of(log)
+    assert [record.value for record in log.records(TOPICS.events)[3:]] == [b"a", b"b"]
+    log.on_send = None
+    assert await all_of(log) == 1
+
+
+async def test_what_was_left_out_of_a_letter_is_sent_again_from_where_it_lies():
+    log = MemoryLog(1)
+    event = Message(b"k", bytes(100), (("app", b"1"),))
+    record = Record(TOPICS.events, 0, await log.append(TOPICS.events, 0, [event]), *event[:3])
+    letter = dead_letter(record, Reject("c", "why"), stage="ingest", group="g", now_us=0, origin=0)
+    await log.append(TOPICS.dlq, 0, [without_content(letter)])
+    assert await all_of(log) == 1
+    again = log.records(TOPICS.events)[1]
+    assert (again.key, again.value, again.headers[:-2]) == tuple(event[:3])
+
+
+async def test_a_label_that_came_with_an_origin_is_no_event_to_be_sent_again():
+    log = MemoryLog(1)
+    await log.append(TOPICS.events, 0, [Message(b"k", b"an event")])
+    label = Record(TOPICS.labels, 0, 0, b"k", b"bad", (("gv.origin", b"0"),))
+    await log.append(TOPICS.dlq, 0, [dead_letter(label, Reject("c", "why"), stage="monitors", group="g", now_us=0)])
+    assert await all_of(log) == 0
 
 
 async def test_an_event_that_nobody_holds_any_more_is_told_and_not_invented():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import httpx
 import orjson
@@ -15,11 +16,11 @@ from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
 from guidevane.codec import Codec
 from guidevane.contract import Contract
-from guidevane.errors import Retryable
+from guidevane.errors import Retryable, TooLarge
 from guidevane.event import Event
 from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
-from guidevane.services.ingest.http import MAX_BODY_BYTES, Entry, door
+from guidevane.services.ingest.http import MAX_BODY_BYTES, MAX_REQUESTS, Entry, door
 
 PAYMENT = {
     "type": "record",
@@ -212,6 +213,48 @@ async def test_given_too_large_a_body_then_it_is_refused_whether_or_not_its_leng
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8080") as client:
         answer = await client.post(URL, content=untold(), headers={"content-type": "application/json"})
     problem(answer, 413, "body-too-large")
+
+
+async def test_given_clients_that_never_end_their_bodies_then_the_others_are_served_and_they_are_told() -> None:
+    shop = Shop()
+    producer = await shop.log.producer(name="door")
+    entries = {"fraud": Entry("fraud.events", 4, shop.contract)}
+    shop.app = door(entries, producer=producer, clock=SystemClock(), body_timeout_s=0.5)
+    transport = httpx.ASGITransport(shop.app)
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"card": '
+        await asyncio.sleep(5)
+
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+        headers = {"content-type": "application/json"}
+        slow = [asyncio.create_task(client.post(URL, content=half(), headers=headers)) for _ in range(MAX_REQUESTS)]
+        await asyncio.sleep(0.1)
+        assert (await shop.post(payment())).status_code == 202
+        for answer in await asyncio.gather(*slow):
+            problem(answer, 408, "body-too-slow")
+    assert len(shop.written()) == 1
+
+
+async def test_given_an_object_in_an_array_with_a_key_twice_then_nothing_is_sent() -> None:
+    shop = Shop()
+    problem(await shop.post(b'[{"card": "c1", "amount": 5.0, "amount": 7.0}]'), 422, "repeated-key")
+    assert not shop.written()
+
+
+async def test_given_an_id_of_its_own_that_is_too_long_then_it_is_told_at_once() -> None:
+    shop = Shop()
+    said = problem(await shop.post(payment(payment_id="x" * 257)), 422, "contract-violation")
+    assert said["rejected"][0]["cause"] == "bad_event_id"
+    assert not shop.written()
+
+
+async def test_given_an_event_that_the_log_takes_for_too_large_then_nobody_is_asked_to_send_it_again() -> None:
+    def on_send(topic: str, partition: int, messages: Sequence[Message]) -> None:
+        del partition
+        raise TooLarge(topic, messages[0].size_bytes)
+
+    problem(await Shop(on_send=on_send).post(payment()), 413, "event-too-large")
 
 
 async def test_given_too_many_events_then_the_request_is_refused() -> None:

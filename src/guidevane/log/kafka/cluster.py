@@ -15,6 +15,7 @@ from guidevane.log import Fetch, Listener, Partition, Record
 from guidevane.log.kafka.admin import create, described
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
+from guidevane.log.kafka.header_names import tolerate
 from guidevane.log.kafka.producer import KafkaProducer
 from guidevane.log.kafka.transactions import KafkaTransactions, begun
 
@@ -88,6 +89,13 @@ class KafkaLog:
 
     async def read(self, partition: Partition, start: int, stop: int | None = None) -> Sequence[Record]:
         """Return the committed records of ``[start, stop)`` that still exist."""
+        try:
+            return await self._read(partition, start, stop)
+        except UnicodeDecodeError:
+            tolerate()
+            return await self._read(partition, start, stop)
+
+    async def _read(self, partition: Partition, start: int, stop: int | None) -> Sequence[Record]:
         async with self._looking:
             ends, looker = await self._ends.ready(), await self._looker.ready()
             tp = TopicPartition(*partition)

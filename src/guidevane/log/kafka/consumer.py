@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from guidevane.errors import Fenced, Misconfigured, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
 from guidevane.log.kafka.connection import Connection, started
+from guidevane.log.kafka.header_names import tolerate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,6 +112,10 @@ class KafkaConsumer(Consumer):
                 await self._join(found)
         except KafkaError as broken:
             raise Retryable(f"fetching {', '.join(self.topics)}: {broken}") from broken
+        except UnicodeDecodeError as odd:
+            # What came before it in this fetch is lost to this client: whoever reads starts over.
+            tolerate()
+            raise Retryable(f"fetching {', '.join(self.topics)}: a header's name is no UTF-8: {odd}") from odd
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
         return {Partition(tp.topic, tp.partition): [record_of(raw) for raw in raws] for tp, raws in found.items()}

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from guidevane.errors import Fenced, Reject, Retryable
+from guidevane.errors import Fenced, Reject, Retryable, TooLarge
 from guidevane.log import Message, Partition, Producer
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class KafkaProducer(Producer):
                 waiting = await self._enqueue(topic, partition, messages)
             except KafkaError as broken:
                 raise told(broken, f"sending to {topic}/{partition}") from broken
-        return _FirstOffset(waiting, f"{topic}/{partition}")
+        return _FirstOffset(waiting, topic, partition, messages)
 
     async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
         waiting: list[Any] = []
@@ -81,15 +81,20 @@ class _FirstOffset:
     """Awaited, gives the first offset once every batch is acknowledged. No task, no coroutine: there are many."""
 
     batches: list[Any]
-    where: str
+    topic: str
+    partition: int
+    messages: Sequence[Message]
 
     def __await__(self) -> Generator[Any, None, int]:
         try:
             first = yield from self.batches[0].__await__()
             for batch in self.batches[1:]:
                 yield from batch.__await__()
+        except MessageSizeTooLargeError as large:
+            # Small messages share a batch that any topic takes: it is the largest one that does not fit.
+            raise TooLarge(self.topic, max(message.size_bytes for message in self.messages)) from large
         except KafkaError as broken:
-            raise told(broken, f"sending to {self.where}") from broken
+            raise told(broken, f"sending to {self.topic}/{self.partition}") from broken
         return int(first.offset)
 
 

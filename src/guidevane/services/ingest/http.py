@@ -14,10 +14,12 @@ from fastapi import FastAPI, Header, Path, Query, Request
 
 from guidevane.access import Guard
 from guidevane.contract import Contract
-from guidevane.errors import Reject, Retryable
+from guidevane.errors import Reject, Retryable, TooLarge
 from guidevane.log import Message, Record
 from guidevane.log.murmur import murmur2
 from guidevane.problem import RESPONSES, Refused, speak_problems
+from guidevane.repeated import repeated_key
+from guidevane.services.passing import ID_CHARACTERS
 from guidevane.telemetry.tracing import HEADER as TRACEPARENT
 from guidevane.telemetry.tracing import parse
 from guidevane.word import nearest
@@ -101,6 +103,7 @@ def door(
     clock: Clock,
     token: str | None = None,
     ack_timeout_s: float = 5.0,
+    body_timeout_s: float = 10.0,
 ) -> FastAPI:
     """Return the app: ``POST /v1/pipelines/{pipeline}/events``, for the pipelines in ``entries`` by name.
 
@@ -142,10 +145,12 @@ def door(
             known = sorted(entries)
             advice = nearest(pipeline, known)
             raise Refused(404, "unknown-pipeline", f"there is no pipeline {pipeline[:60]!r}: {advice}", known=known)
+        # A client that sends slowly, or not at all, keeps nobody waiting but itself.
+        body = await _body(request, body_timeout_s)
         if busy.locked():
             raise _later(f"{MAX_REQUESTS} requests are waiting for Kafka already")
         async with busy:
-            values, headers = _split(await request.body(), request.headers.get("content-type", ""))
+            values, headers = _split(body, request.headers.get("content-type", ""))
             if x_event_id is not None and len(values) > 1:
                 raise Refused(400, "ambiguous-id", f"X-Event-Id names one event, the body holds {len(values)}")
             headers += _trace(request.headers.get(TRACEPARENT))
@@ -179,6 +184,14 @@ class _Naming:
         return str(uuid.uuid4())
 
 
+async def _body(request: Request, timeout_s: float) -> bytes:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.body()
+    except TimeoutError as slow:
+        raise Refused(408, "body-too-slow", f"the body was not here within {timeout_s:g} s: nothing was sent") from slow
+
+
 def _split(body: bytes, content_type: str) -> tuple[list[bytes], Headers]:
     """Return the events of a body, each as the bytes that go to Kafka, and the headers that belong to them."""
     media = content_type.partition(";")[0].strip().lower()
@@ -205,7 +218,12 @@ def _array(body: bytes) -> list[bytes]:
     except orjson.JSONDecodeError as wrong:
         raise Refused(400, "malformed-json", f"the body is not JSON: {wrong}") from wrong
     # One event keeps the bytes in which it was sent; only an array has to be taken apart.
-    return [orjson.dumps(item) for item in parsed] if isinstance(parsed, list) else [body]
+    if not isinstance(parsed, list):
+        return [body]
+    if (name := repeated_key(body, parsed)) is not None:
+        # Taken apart, one of the two would be gone, and nobody could tell which was meant.
+        raise Refused(422, "repeated-key", f"an object of the array has the key {name!r:.60} twice; nothing was sent")
+    return [orjson.dumps(item) for item in parsed]
 
 
 def _trace(traceparent: str | None) -> Headers:
@@ -226,6 +244,10 @@ def _check(
             rejected.append(Rejection(index=index, cause=broken.cause, message=str(broken)))
             continue
         event_id = entry.id_of(event) or naming.name(index)
+        if len(event_id) > ID_CHARACTERS:
+            says = f"the event id has {len(event_id)} characters, at most {ID_CHARACTERS} may be"
+            rejected.append(Rejection(index=index, cause="bad_event_id", message=says))
+            continue
         key = entry.key_of(event)
         message = Message(key, value, (*headers, ("event_id", event_id.encode())))
         admitted.append(_Admitted(index, event_id, (murmur2(key) & 0x7FFFFFFF) % entry.partitions, message))
@@ -261,6 +283,8 @@ async def _send(topic: str, admitted: Sequence[_Admitted], producer: Producer, t
         for error in ends:
             if error is not None:
                 raise error
+    except TooLarge as large:
+        raise Refused(413, "event-too-large", str(large)) from large
     except (Retryable, TimeoutError) as late:
         raise _later(
             f"Kafka acknowledged {len(acknowledged)} of {len(admitted)} events in {timeout_s:g} s; "

@@ -17,7 +17,7 @@ from guidevane.runtime.deadletter import STAGE
 from guidevane.runtime.redrive import ROOT, place_of
 from guidevane.runtime.stage import REDRIVE, Stage
 from guidevane.services.ingest.window import Window, known_as
-from guidevane.services.passing import EVENT_ID, Opened, Writes
+from guidevane.services.passing import EVENT_ID, ID_CHARACTERS, Opened, Writes
 from guidevane.telemetry import names, tracing
 from guidevane.writer import long
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from guidevane.runtime.stage import Result
     from guidevane.telemetry.metrics import Metrics
 
-_ID_CHARACTERS = 256
 
 # Groups whose fields are shared; a field of many values makes many.
 _GROUPS = 1024
@@ -164,8 +163,8 @@ class Ingest:
         if not chosen:
             place = place_of(record) if root is None else root
             return derived_id(record.topic, *place.partition("/")[::2])
-        if len(chosen) > _ID_CHARACTERS:
-            raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {_ID_CHARACTERS} may be")
+        if len(chosen) > ID_CHARACTERS:
+            raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {ID_CHARACTERS} may be")
         return chosen
 
     def _accept(self, record: Record, body: dict[str, Any], event_id: str, now_us: int) -> Opened:

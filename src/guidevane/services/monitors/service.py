@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from guidevane.errors import Fenced, GuidevaneError, Retryable
+from guidevane.errors import Fenced, GuidevaneError, Retryable, TooLarge
 from guidevane.log import Committed, Fetch, Partition
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.garbage import freeze
 from guidevane.runtime.retry import Backoff
+from guidevane.runtime.sizes import Sizes
 from guidevane.services.monitors.recovery import ends_of, read_again, written_since
 from guidevane.services.monitors.store import Snapshot, Span
 from guidevane.telemetry import names
@@ -83,6 +84,7 @@ class MonitorsRoom:
         # There is one while every partition is ours, and what it remembers is where the positions are.
         self._watcher: Watcher | None = None
         self._positions: dict[Partition, int] = {}
+        self._sizes = Sizes()
         # What an earlier life wrote, read back from ``since``, of inputs before ``until``.
         self._written: set[str] = set()
         self._since: Mapping[Partition, int] = {}
@@ -102,6 +104,8 @@ class MonitorsRoom:
                 try:
                     await self._live(stop)
                 except (Fenced, Retryable) as trouble:
+                    if isinstance(trouble, TooLarge):
+                        self._sizes.learn(trouble)
                     # What is unsure is asked of the log: start over from the snapshot and the outputs.
                     self._health.ready(False, str(trouble))
                     _log.warning("starting over: %s", trouble)
@@ -166,6 +170,7 @@ class MonitorsRoom:
         self._health.ready(False, "recovering")
         ends = await ends_of(self._log, self._outputs)
         watcher = self._begin(Counter(topic for topic, _ in ends))
+        watcher.sizes = self._sizes
         snapshot, spans = await asyncio.to_thread(self._store.load)
         if snapshot is not None:
             await asyncio.to_thread(watcher.restore, snapshot.state, snapshot.pages)
