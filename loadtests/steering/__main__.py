@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,8 @@ def read_case(options: argparse.Namespace) -> Case:
     """
     if options.json is not None and not options.json.resolve().parent.is_dir():
         raise Misconfigured(f"the folder of --json {options.json} is not there → make it")
+    if options.json is not None and (options.json.is_dir() or not os.access(options.json.resolve().parent, os.W_OK)):
+        raise Misconfigured(f"--json {options.json} cannot be written → name a file in a folder that is yours")
     if options.seed < 0:
         raise Misconfigured(f"seed {options.seed} is negative → write a whole number from 0")
     written = read_json(options.graph)
@@ -88,7 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(str(wrong), style="red", soft_wrap=True, markup=False)
         return 2
     if options.json is not None:
-        options.json.write_text(json.dumps({name: each.plain() for name, each in scores.items()}, indent=1) + "\n")
+        try:
+            options.json.write_text(json.dumps({name: each.plain() for name, each in scores.items()}, indent=1) + "\n")
+        except OSError as wrong:
+            told = f"--json {options.json} cannot be written: {wrong.strerror or wrong}"
+            console.print(told, style="red", soft_wrap=True, markup=False)
+            return 2
     console.print(table(scores, title=f"{options.graph.name} × {options.arrivals.name}, {options.slo_ms:g} ms"))
     return 0
 

@@ -368,6 +368,8 @@ def play(c: State, ticks: int, replicas: Ints, batch: Ints, late_limit: int) -> 
     rows, stages, kinds = replicas.shape
     late, told = 0, 0
     for tick in range(ticks):
+        if tick >= rows and c.size[DONE] == c.arrival_s.size and c.size[HEAP] == 0:
+            break
         if tick < rows:
             for s in range(stages):
                 for h in range(kinds):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from typing import TYPE_CHECKING
 
 from guidevane.control.recording import parse
@@ -23,6 +24,6 @@ def read(path: Path) -> npt.NDArray[np.float64]:
     """
     try:
         text = gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
-    except (OSError, EOFError, UnicodeDecodeError) as wrong:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as wrong:
         raise Misconfigured(f"{path} cannot be read: {wrong}") from wrong
     return parse(text.splitlines(), name=str(path))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def question_of(where: Path, written: object, asked: Mapping[str, Any]) -> Question:
     """Return the question that ``asked`` (objective, rate or recording, burstiness, share) is of a graph."""
     from guidevane.commands.arrivals import read
-    from guidevane.control.question import Question
+    from guidevane.control.question import LEAST_EPSILON, Question
     from guidevane.control.reading import read_graph
     from guidevane.errors import Misconfigured
 
@@ -30,6 +30,9 @@ def question_of(where: Path, written: object, asked: Mapping[str, Any]) -> Quest
         refuse("a plan is for a rate or for a recording", "write --rate 120, or --arrivals A.csv")
     if rate is not None and not rate > 0:
         refuse(f"a rate of {rate:g} events/s is none", "write --rate 120")
+    if 0 < asked["epsilon"] < LEAST_EPSILON:
+        says = f"epsilon {asked['epsilon']:g} cannot be told from nothing in the longest trace that is planned for"
+        refuse(says, f"write {LEAST_EPSILON:g} or more")
     if not 0 < asked["epsilon"] < 1:
         refuse(f"epsilon {asked['epsilon']:g} is no share of events", "write a number between 0 and 1, such as 0.01")
     if not 0 <= asked["scv"] < float("inf"):

@@ -58,6 +58,7 @@ def list_letters(
     from rich.markup import escape
     from rich.table import Table
 
+    from guidevane.commands.letters import Wanted, find, known
     from guidevane.commands.records import as_json, plain
 
     codec = codec_for(f"{name}.dlq", pipeline)
@@ -83,7 +84,10 @@ def list_letters(
             # Square brackets would be markup to rich.
             table.add_row(*(escape(plain(cell)) for cell in cells))
         Console().print(table)
-        typer.echo(f"{len(letters)} dead letters; see one whole: guidevane dlq show {name} PLACE")
+        if letters:
+            typer.echo(f"{len(letters)} dead letters; see one whole: guidevane dlq show {name} PLACE")
+        else:
+            typer.echo(f"0 dead letters of that kind; {known(await find(log, f'{name}.dlq', Wanted()))}")
 
     ask(work, bootstrap, state_dir)
 
@@ -147,7 +151,7 @@ def redrive(
         from rich.console import Console
         from rich.progress import Progress
 
-        from guidevane.commands.letters import named
+        from guidevane.commands.letters import Wanted, find, known, named
         from guidevane.runtime import redrive as engine
         from guidevane.topics import Topics
 
@@ -162,6 +166,8 @@ def redrive(
                 bar = bars.add_task("sending again", total=due)
                 await engine.redrive(log, topics, steps, lambda done: bars.advance(bar, done))
         _tell(steps, dry_run=dry_run, json=json)
+        if not letters:
+            typer.echo(f"No dead letter is meant; {known(await find(log, topics.dlq, Wanted()))}", err=True)
 
     ask(work, bootstrap, state_dir)
 

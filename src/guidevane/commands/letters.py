@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +15,11 @@ from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.redrive import place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from guidevane.log import Log, Record
 
+_TOLD = 10
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -70,6 +74,17 @@ async def find(log: Log, topic: str, wanted: Wanted) -> list[Record]:
     """Return every dead letter that is meant, each partition in its order."""
     async with aclosing(read_records(log, topic, from_start=True, until_end=True)) as records:
         return [record async for record in records if wanted(record)]
+
+
+def known(letters: Iterable[Record]) -> str:
+    """Say which stages and causes there are, the most frequent first: for who named another one.
+
+    >>> known([])
+    'there are no dead letters'
+    """
+    counts = Counter(f"{why.get('stage', '')} {why.get('exception.class', '')}" for why in map(reasons, letters))
+    told = ", ".join(f"{of} ({count:,})" for of, count in counts.most_common(_TOLD))
+    return f"there are: {told}" if told else "there are no dead letters"
 
 
 async def named(log: Log, topic: str, wanted: Wanted) -> list[Record]:

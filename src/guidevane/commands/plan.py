@@ -159,6 +159,7 @@ def _live(
     url = controller or _controller(state_dir)
     if url is None:
         refuse(f"what runs under {state_dir} has no controller", "start it without --without controller")
+    url = url if "://" in url else f"http://{url}"
     url = f"{url.removesuffix('/').removesuffix('/metrics')}/whatif"
     asked = [(name, value) for name, value in (("slo", slo), ("rate", rate)) if value is not None]
     query = urlencode([*asked, *(("drop", each) for each in drop)])
@@ -226,7 +227,7 @@ def _show(found: Mapping[str, Any], title: str) -> None:
     p99 = "never for some" if found["p99_ms"] is None else f"{found['p99_ms']:.0f} ms"
     typer.echo(
         f"p99 {p99}, {found['miss']:.2%} late; {found['usd_per_hour']:.2f} USD an hour, "
-        f"{found['usd_per_1000']:.4f} per 1,000 decisions"
+        f"{found['usd_per_1000']:.3g} per 1,000 decisions"
         + (f"; events wait up to {wait_ms:g} ms for company" if (wait_ms := found.get("fetch_wait_ms")) else "")
         + "\n"
     )

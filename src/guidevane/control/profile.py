@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class Profile:
                 ) from None
             if not 1 <= batch <= _MOST_BATCH:
                 raise Misconfigured(f"batch size {batch} → write a size from 1 to {_MOST_BATCH}")
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_number(value):
                 raise Misconfigured(f"the latency of batch {batch} is {value!r:.40} → write milliseconds, a number")
             if value <= 0:
                 raise Misconfigured(f"the latency of batch {batch} is {value:g} ms → write milliseconds above 0")
@@ -124,6 +124,14 @@ class Profile:
             batch, seconds = self.points[0]
             return (seconds / batch,)
         return tuple((after[1] - before[1]) / (after[0] - before[0]) for before, after in pairwise(self.points))
+
+
+def is_number(raw: object) -> TypeGuard[float]:
+    """Tell whether something is a finite number that a float holds: JSON's whole numbers have no end."""
+    try:
+        return isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw)
+    except OverflowError:
+        return False
 
 
 def half_normal_quantile(p: float) -> float:

@@ -25,6 +25,8 @@ VISITS, SOON_VISITS = 1.5e8, 4e7
 _FEWEST_RUNS = 50
 _TOLD, _MOST_EVENTS = 6.0, 100_000
 """Misses expected in a trace that is planned for, at least; and what no trace is longer than, for all that."""
+LEAST_EPSILON = _TOLD / _MOST_EVENTS
+"""The smallest share that misses which such a trace can tell from nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guidevane.control.graph import Edge, Graph, Hardware, Stage
-from guidevane.control.profile import Profile
+from guidevane.control.profile import Profile, is_number
 from guidevane.errors import Misconfigured
 from guidevane.word import Mistake, nearest
 
@@ -114,7 +114,9 @@ class _Reader:
         own: Mapping[str, Any] = {}
         if isinstance(entry, Mapping) and any(name in entry for name in _HARDWARE):
             self._spelling(path, entry, _HARDWARE)
-            own, entry = entry, entry.get("latency_ms")
+            # A plain table may have a price beside its batch sizes.
+            beside = {name: each for name, each in entry.items() if name not in _HARDWARE}
+            own, entry = entry, entry.get("latency_ms", beside or None)
         if isinstance(entry, (int, float)) and not isinstance(entry, bool):
             entry = {"1": entry}
         if not isinstance(entry, Mapping):
@@ -185,12 +187,12 @@ class _Reader:
             path, incoming = f"quorum.{name}", sum(edge.after == name for edge in edges)
             if name not in names:
                 self.wrong(path, f"there is no stage {name!r}", nearest(str(name), names))
-            elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            elif not is_number(value) or value != int(value) or value < 1:
                 self.wrong(path, f"{value!r:.40} is no number of edges", "write a whole number from 1")
             elif value > incoming:
                 self.wrong(path, f"waits for {value}, but {incoming} edges lead in", f"write at most {incoming}")
             else:
-                found[str(name)] = value
+                found[str(name)] = int(value)
         return found
 
     def _order(self, names: Sequence[str], edges: Sequence[Edge]) -> list[str]:
@@ -211,8 +213,8 @@ class _Reader:
     ) -> float:
         if raw is None:
             return default
-        if isinstance(raw, bool) or not isinstance(raw, (int, float)) or not math.isfinite(raw):
-            self.wrong(path, f"{raw!r:.40} is no number")
+        if not is_number(raw):
+            self.wrong(path, f"{raw!r:.40} is no number", f"write a number such as {default:g}, without quotes")
         elif not least <= raw <= most:
             self.wrong(
                 path,
@@ -230,5 +232,8 @@ class _Reader:
 
 
 def _is_table(raw: Mapping[str, Any]) -> bool:
-    """Tell a latency table (its keys are batch sizes) from a table of something else."""
-    return bool(raw) and sum(str(name).lstrip("+-").isdigit() for name in raw) > _HALF * len(raw)
+    """Tell a latency table (its keys are batch sizes), with a price beside them or not, from a table of others."""
+    beside = {name: each for name, each in raw.items() if name not in _HARDWARE}
+    # Hardware may be called by a number ("4090"): what stands there is a table then.
+    sizes = sum(str(name).lstrip("+-").isdigit() and not isinstance(each, Mapping) for name, each in beside.items())
+    return bool(beside) and sizes > _HALF * len(beside)

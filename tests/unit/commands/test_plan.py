@@ -118,6 +118,7 @@ def test_a_member_that_is_dropped_is_in_neither_and_costs_nothing(planned):
         (["--slo", "200ms"], "a plan is for a rate or for a recording → write --rate"),
         (["--slo", "200ms", "--rate", "-1"], "is none → write --rate"),
         (["--slo", "200ms", "--rate", "5", "--epsilon", "2"], "no share of events"),
+        (["--slo", "200ms", "--rate", "5", "--epsilon", "1e-9"], "write 6e-05 or more"),
         (["--slo", "20ms", "--rate", "5"], "below the floor of the critical path"),
     ],
 )

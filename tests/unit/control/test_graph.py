@@ -42,6 +42,9 @@ def social() -> Graph:
         {"hardware": {"k80": {"latency_ms": TABLE, "price_usd_per_hour": 0.7, "startup_s": 5}}, "startup_s": 9},
         {"hardware": "k80", "latency_ms": TABLE, "price_usd_per_hour": 0.7, "startup_s": 5},
         {"latency_ms": {"k80": TABLE}, "price_usd_per_hour": 0.7, "startup_s": 5},
+        {"hardware": {"4090": TABLE}, "price_usd_per_hour": 0.7, "startup_s": 5},
+        {"hardware": {"4090": {**TABLE, "price_usd_per_hour": 0.7, "startup_s": 5}}},
+        {"hardware": {**TABLE, "price_usd_per_hour": 0.7, "startup_s": 5}},
     ],
 )
 def test_a_stage_may_be_written_in_any_of_the_documented_ways(stage):
@@ -77,7 +80,10 @@ def test_what_a_graph_leaves_open_has_the_documented_default():
         ({"edges": [["a", "c"], ["b", "c"]], "quorum": {"c": 3}}, r"quorum.c: waits for 3, but 2 .* at most 2"),
         ({"quorum": {"x": 1}}, r"quorum.x: there is no stage 'x'"),
         ({"price_usd_per_hour": -1}, r"^price_usd_per_hour: -1 is out of bounds → write 0 or more"),
-        ({"startup_s": {"default": "9"}}, r"^startup_s.default: '9' is no number"),
+        ({"startup_s": {"default": "9"}}, r"^startup_s.default: '9' is no number → write a number such as"),
+        ({"hop_ms": 10**400}, r"^hop_ms: 1000.* is no number"),
+        ({"stages": {"a": {"latency_ms": {"1": 10**400}}}}, r"the latency of batch 1 is 1000.* → write milliseconds"),
+        ({"edges": [["a", "c"], ["b", "c"]], "quorum": {"c": 1.5}}, r"quorum.c: 1.5 is no number of edges"),
         ({"stages": {"a": {"latency_ms": TABLE, "startup_s": -2}}}, r"^stages.a.startup_s: -2 is out of bounds"),
         (
             {"stages": {"a": {"hardware": {"k80": {"latency_ms": TABLE, "jitter": -2}}}}},
@@ -95,6 +101,15 @@ def test_what_a_graph_leaves_open_has_the_documented_default():
 def test_a_mistake_is_named_with_what_to_write_instead(change, says):
     with pytest.raises(Misconfigured, match=says):
         read_graph({"stages": stages("a", "b", "c"), **change})
+
+
+def test_a_quorum_may_be_spelt_as_a_float():
+    graph = read_graph({"stages": stages("a", "b", "c"), "edges": [["a", "c"], ["b", "c"]], "quorum": {"c": 1.0}})
+
+    assert (
+        graph.quorum
+        == read_graph({"stages": stages("a", "b", "c"), "edges": [["a", "c"], ["b", "c"]], "quorum": {"c": 1}}).quorum
+    )
 
 
 def test_all_mistakes_are_told_at_once():
