@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.control.belief import Memory, Tuning, observed
 from guidevane.control.bridging import bridged
-from guidevane.control.lulls import Lulls
+from guidevane.control.lulls import QUIET, Lulls
 from guidevane.control.plans import Plans
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
@@ -121,7 +121,8 @@ class Steering:
         passed_s, fear, left = seen.time_s - memory.began_s, self.fear, memory.left(self.epsilon, 0.0)
         hold_s = self._hold_s(startup_s)
         lulls = Lulls.of(memory.headroom.demands, least_s=hold_s)
-        feared = fear.feared_per_s(memory.opening_per_s, memory.traffic.rate_per_s, passed_s, startup_s, lulls)
+        opening = _opening_per_s(memory, passed_s)
+        feared = fear.feared_per_s(opening, memory.traffic.rate_per_s, passed_s, startup_s, lulls)
         unseen = reserve(
             outlook,
             feared,
@@ -217,6 +218,18 @@ class Steering:
 
 
 _SETTLED_S = 30.0
+_LATELY_S = 60
+
+
+def _opening_per_s(memory: Memory, passed_s: float) -> float:
+    """Return what was expected at the beginning, or the highest rate of the last minute, if that is less.
+
+    Three times what nobody brings any more is no surprise to be ready for: what came is replayed by itself. What is
+    quiet now is not taken for less.
+    """
+    opening = memory.opening_per_s
+    lately = max(memory.headroom.rates[-_LATELY_S:], default=opening)
+    return lately if passed_s >= _LATELY_S and QUIET * opening <= lately < opening else opening
 
 
 def _highest(memory: Memory) -> float:

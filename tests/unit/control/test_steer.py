@@ -98,6 +98,30 @@ def test_replicas_go_when_the_rate_has_stayed_low_for_the_patience():
     assert actions[-1].settings["model"].replicas < max(each.settings["model"].replicas for each in actions)
 
 
+@pytest.mark.parametrize(("later", "kept"), [(30.0, False), (1.0, True)])
+def test_three_times_the_opening_is_not_feared_once_less_comes_but_where_it_went_quiet(later, kept):
+    begun = replace(SEEN, expected_per_s=120.0)
+    steering, memory = Steering(GRAPH, 0.3), None
+    reserves = []
+    for second in range(150):
+        rate = 120.0 if second < 60 else later
+        seen = replace(begun, time_s=float(second), interval_s=float(second > 0), counts=(round(rate / 2),) * 2)
+        seen = seen if second else replace(seen, counts=())
+        _, memory = steering(replace(seen, stages=_standing(seen)), memory)
+        reserves.append(max(memory.reserves))
+
+    assert (reserves[-1] > 0.9 * reserves[50]) is kept
+
+
+def _standing(seen):
+    return tuple(
+        StageObservation(
+            name=stage.name, arrivals=sum(seen.counts), queue=0, ready=9, hardware=stage.hardware[0].name, batch=1
+        )
+        for stage in GRAPH.stages
+    )
+
+
 def test_a_steady_rate_is_held_and_every_decision_says_why():
     _, actions = play(STEERING, [40.0] * 120)
 
