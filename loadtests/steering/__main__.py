@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from guidevane.commands.results import writable, write
 from guidevane.control.reading import read_graph
 from guidevane.errors import Misconfigured
 from loadtests.steering import arrivals, policies
@@ -60,8 +60,7 @@ def read_case(options: argparse.Namespace) -> Case:
     """
     if options.json is not None and not options.json.resolve().parent.is_dir():
         raise Misconfigured(f"the folder of --json {options.json} is not there → make it")
-    if options.json is not None and (options.json.is_dir() or not os.access(options.json.resolve().parent, os.W_OK)):
-        raise Misconfigured(f"--json {options.json} cannot be written → name a file in a folder that is yours")
+    writable(options.json)
     if options.seed < 0:
         raise Misconfigured(f"seed {options.seed} is negative → write a whole number from 0")
     written = read_json(options.graph)
@@ -87,16 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         columns = (TextColumn("{task.description:14}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console) as progress:
             scores = {name: each.score for name, each in compare(case, names, progress=progress).items()}
+        if options.json is not None:
+            write(options.json, json.dumps({name: each.plain() for name, each in scores.items()}, indent=1) + "\n")
     except Misconfigured as wrong:
         console.print(str(wrong), style="red", soft_wrap=True, markup=False)
         return 2
-    if options.json is not None:
-        try:
-            options.json.write_text(json.dumps({name: each.plain() for name, each in scores.items()}, indent=1) + "\n")
-        except OSError as wrong:
-            told = f"--json {options.json} cannot be written: {wrong.strerror or wrong}"
-            console.print(told, style="red", soft_wrap=True, markup=False)
-            return 2
     console.print(table(scores, title=f"{options.graph.name} × {options.arrivals.name}, {options.slo_ms:g} ms"))
     return 0
 

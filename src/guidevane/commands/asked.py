@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +22,6 @@ def question_of(where: Path, written: object, asked: Mapping[str, Any]) -> Quest
     from guidevane.commands.arrivals import read
     from guidevane.control.question import LEAST_EPSILON, Question
     from guidevane.control.reading import read_graph
-    from guidevane.errors import Misconfigured
 
     try:
         graph = read_graph(written)
@@ -56,10 +58,10 @@ def settings_of(where: Path, written: object, graph: Graph) -> dict[str, Setting
         if not isinstance(each, dict):
             refuse(f"{at} is {each!r:.40}", 'write {"hardware": ..., "replicas": ..., "batch": ...}')
         most = stage.on(str(each.get("hardware"))).profile.most
-        for name, bound in (("replicas", None), ("batch", most)):
+        for name, bound, instead in (("replicas", math.inf, "1 or more"), ("batch", most, f"1 to {most}")):
             value = each.get(name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= (bound or value):
-                refuse(f"{at}.{name} is {value!r:.40}", f"write {f'1 to {bound}' if bound else '1 or more'}")
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= bound:
+                refuse(f"{at}.{name} is {value!r:.40}", f"write {instead}")
         found[stage.name] = Setting(each["hardware"], each["replicas"], each["batch"])
     return found
 
@@ -68,7 +70,10 @@ def asked_of(where: Path, written: object) -> dict[str, Any]:
     """Return what a plan was asked for, as it stands in its file: numbers where numbers must be."""
     if not isinstance(written, dict):
         refuse(f"{where}: asked is {written!r:.40}", "write the plan again")
-    for name in ("slo_ms", "scv", "epsilon", *(("rate_per_s",) if written.get("rate_per_s") is not None else ())):
+    numbers = ["slo_ms", "scv", "epsilon"]
+    # Of a recording, no rate was asked.
+    numbers += ["rate_per_s"] if written.get("rate_per_s") is not None else []
+    for name in numbers:
         value = written.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or (name == "slo_ms" and value <= 0):
             refuse(f"{where}: asked.{name} is {value!r:.40}, no number to plan by", "write the plan again")
@@ -91,6 +96,4 @@ def document(path: Path) -> Any:
 
 def refuse(says: str, instead: str) -> NoReturn:
     """Raise ``Misconfigured``: what is wrong, and what to do instead."""
-    from guidevane.errors import Misconfigured
-
     raise Misconfigured(f"{says} → {instead}")

@@ -139,8 +139,7 @@ def _of(plan_file: Path, slo: str | None, rate: str | None, drop: list[str] | No
     if rate is not None:
         then = then.times(factor_of(rate, before.trial().rate_per_s))
     then = then.without(drop or [])
-    planned = [settings[name] for name in then.graph.names]
-    kept = forecast(then, planned)
+    kept = forecast(then, [settings[name] for name in then.graph.names])
     try:
         new = _plain(answer(then, most_runs=800, most_visits=SOON_VISITS))
     except Infeasible as impossible:

@@ -54,11 +54,7 @@ class Plan:
 
 
 def plan(
-    trial: Trial,
-    *,
-    most_runs: int = 3000,
-    hardware: Sequence[str | None] | None = None,
-    with_greedy: bool = True,
+    trial: Trial, *, most_runs: int = 3000, hardware: Sequence[str | None] | None = None, with_greedy: bool = True
 ) -> Plan:
     """Return the cheapest feasible configuration of a trial.
 

@@ -171,9 +171,8 @@ class Producer(Protocol):
         """Take all messages, in order behind those posted before; what is returned gives the first one's offset.
 
         The offset comes once every replica that must has them. Awaiting it raises ``TooLarge`` where the log takes no
-        message of such a size, and ``Retryable``
-        where the log did not answer in time: the messages may or may not be there, and what this
-        producer posts to the partition from then on is refused, for it would overtake them.
+        message of such a size, and ``Retryable`` where it did not answer in time: the messages may or may not be
+        there, and what this producer posts to the partition from then on is refused, for it would overtake them.
         """
         ...
 

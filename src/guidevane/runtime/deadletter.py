@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from guidevane import reading
 from guidevane.log import Headers, Message, Record
 from guidevane.runtime.stage import ORIGIN
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from guidevane.errors import Reject
 
 PREFIX = "__dlq.errors."
-STAGE = PREFIX + "stage"
+STAGE = reading.STAGE
 CAUSE = PREFIX + "exception.class"
 MESSAGE = PREFIX + "message"
 LEFT_OUT = PREFIX + "left.out"
@@ -61,13 +62,12 @@ def without_content(letter: Message) -> Message:
     >>> bare.value, bare.key, bare.size_bytes < 1_000, dict(bare.headers)[LEFT_OUT]
     (None, None, True, b'key of 1, value of 9000000 bytes, 1 headers')
     """
-    first = max(at for at, (name, _) in enumerate(letter.headers) if name == PREFIX + "topic")
-    had = f"key of {len(letter.key or b'')}, value of {len(letter.value or b'')} bytes, {first} headers"
-    said = letter.headers[first:]
+    ours = max(at for at, (name, _) in enumerate(letter.headers) if name == PREFIX + "topic")
+    left_out = f"key of {len(letter.key or b'')}, value of {len(letter.value or b'')} bytes, {ours} headers"
     # An event's own id, where it is a short one, is what letters are looked for by.
-    had_headers = letter.headers[:first]
-    named = tuple([each for each in had_headers if each[0] == "event_id" and len(each[1] or b"") <= _ID_BYTES])
-    return Message(None, None, (*named, said[0], (LEFT_OUT, had.encode()), *said[1:]))
+    named = [each for each in letter.headers[:ours] if each[0] == "event_id" and len(each[1] or b"") <= _ID_BYTES]
+    where, *why = letter.headers[ours:]
+    return Message(None, None, (*named, where, (LEFT_OUT, left_out.encode()), *why))
 
 
 def reasons(record: Record) -> dict[str, str]:

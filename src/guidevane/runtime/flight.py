@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from guidevane.errors import Reject, TooLarge
 from guidevane.log import Message, Partition, Record
-from guidevane.runtime.deadletter import dead_letter, without_content
+from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.sizes import Sizes
 from guidevane.runtime.stage import Changes, Stage, carried, origins_of
 from guidevane.telemetry import names
@@ -230,10 +230,9 @@ class Route:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
         # Where stages are fused, a record's own offset is not known yet: its origin names it.
         named = record._replace(offset=origin) if record.offset < 0 else record
-        letter = dead_letter(
-            named, reject, stage=stage.name, group=self.group, now_us=self.clock.now_us(), origin=origin
-        )
-        return letter if self.sizes.fit(self.dlq, letter) else without_content(letter)
+        now_us = self.clock.now_us()
+        letter = dead_letter(named, reject, stage=stage.name, group=self.group, now_us=now_us, origin=origin)
+        return self.sizes.letter(self.dlq, letter)
 
     async def _acknowledged(
         self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None, posted_s: float = 0.0

@@ -20,7 +20,7 @@ class Limits:
     """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
 
     A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
-    every few seconds hears it.
+    every few seconds hears it. Each ``look_every_s`` it looks whether all partitions of its input can be answered.
     """
 
     fetch: Fetch = field(default_factory=Fetch)

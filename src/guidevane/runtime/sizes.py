@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from guidevane.runtime.deadletter import without_content
+
 if TYPE_CHECKING:
     from guidevane.errors import TooLarge
     from guidevane.log import Message
@@ -41,6 +43,10 @@ class Sizes:
         """Note what a topic refused."""
         if large.size_bytes > _SMALL_BYTES:
             self.refused[large.topic] = min(large.size_bytes, self.refused.get(large.topic, large.size_bytes))
+
+    def letter(self, topic: str, whole: Message) -> Message:
+        """Return a dead letter as its topic takes it: without what came, where that is too large."""
+        return whole if self.fit(topic, whole) else without_content(whole)
 
     def fit(self, topic: str, message: Message) -> bool:
         """Tell whether a topic may take a message, for all that is known."""

@@ -93,7 +93,7 @@ class Worker:
         self._delivery: Delivery | None = None
         self._writing = asyncio.Lock()
         self._generation = 0
-        self._worked = False
+        self._took_over = False
         self._joined = asyncio.Event()
         self._given_up = False
         # Why events come that nobody answers, while they do.
@@ -121,7 +121,7 @@ class Worker:
                     if isinstance(trouble, Fenced):
                         self.metrics.count(names.FENCED_TOTAL)
                     _log.warning("starting over: %s", trouble)
-                    attempt = 0 if self._worked else attempt + 1
+                    attempt = 0 if self._took_over else attempt + 1
                     await _first_of(stop.wait(), self.limits.backoff.delay_s(attempt))
                 except TooManyDeadLetters as limit:
                     await self._stopped(limit, stop)
@@ -146,7 +146,7 @@ class Worker:
     async def _live(self, stop: asyncio.Event) -> None:
         """One life: from joining the group to leaving it, or to the first trouble."""
         self._generation = 0
-        self._worked = False
+        self._took_over = False
         self._joined.clear()
         self.fence.reset()
         delivery = self._delivery = await open_delivery(
@@ -234,7 +234,7 @@ class Worker:
                 return
             self.suspicion.taken_over({partition: each.place for partition, each in owned.items()})
             self.holding.owned.update(owned)
-            self._worked = True
+            self._took_over = True
             self.metrics.observe(
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )

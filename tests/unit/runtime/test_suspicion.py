@@ -124,7 +124,7 @@ async def test_owners_that_die_before_they_answer_are_counted_in_the_commits_and
     assert {place.note.count("#begun") for place in log.group("g").places.values()} == {0}
 
 
-async def test_a_stage_without_a_trial_costs_no_commit_more():
+async def test_a_stage_without_a_trial_is_answered_and_never_suspected():
     log = MemoryLog(PARTITIONS)
     await produce(log, [b"e%d" % i for i in range(4)])
     worked = worker(log, deadly(None))

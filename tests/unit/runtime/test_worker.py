@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guidevane.clock import SystemClock
-from guidevane.errors import Misconfigured, Reject, Retryable, TooLarge
+from guidevane.errors import Misconfigured, Reject, Retryable
 from guidevane.log import Fetch, Message, Partition
-from guidevane.log.memory import MemoryLog, MemoryPartition
+from guidevane.log.memory import MemoryLog
 from guidevane.pipeline import Mode
-from guidevane.runtime.deadletter import LEFT_OUT, reasons
+from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.stage import ORIGIN, Stage
 from guidevane.runtime.worker import Limits, Worker
@@ -292,111 +292,6 @@ async def test_a_dead_letter_that_cannot_be_written_holds_the_partition_back():
     assert len(refused) == 5
     assert len(log.records("p.dlq")) == 1
     assert len(log.records("p.out")) == 1
-
-
-async def test_given_partitions_that_nobody_can_answer_then_the_room_says_so_and_answers_the_others():
-    log = MemoryLog(1)
-    stages = [upper("one", "p.events", "p.out", first=True)]
-    room = worker(log, stages, replace(FAST, look_every_s=0.0))
-    stop = asyncio.Event()
-    life = asyncio.create_task(room.run(stop))
-    async with asyncio.timeout(5):
-        while not room.health.report()[0]:
-            await asyncio.sleep(0.001)
-        log.topics["p.events"].append(MemoryPartition())
-        while "nobody answers what is sent to [1]" not in str(room.health.report()):
-            await asyncio.sleep(0.001)
-        await log.append("p.events", 0, [Message(None, b"e")])
-        while committed(log) < 1:
-            await asyncio.sleep(0.001)
-    stop.set()
-    await life
-    assert len(log.records("p.out")) == 1
-
-
-@pytest.mark.parametrize("reset", [False, True])
-async def test_given_a_topic_that_was_made_anew_then_the_room_says_so_and_passes_nothing_over(reset):
-    log = MemoryLog(1)
-    stages = [upper("one", "p.events", "p.out", first=True)]
-    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
-    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 5)
-    log.topics["p.events"] = [MemoryPartition()]
-    if reset:
-        log.groups["g"].places.clear()
-    await log.append("p.events", 0, [Message(None, b"new")])
-    room = worker(log, stages)
-    stop = asyncio.Event()
-    life = asyncio.create_task(room.run(stop))
-    async with asyncio.timeout(5):
-        while "was made anew" not in str(room.health.report()):
-            await asyncio.sleep(0.001)
-    stop.set()
-    await life
-    assert len(log.records("p.out")) == 5
-
-
-async def test_given_a_topic_that_is_made_anew_beneath_a_room_then_the_room_says_so():
-    log = MemoryLog(1)
-    stages = [upper("one", "p.events", "p.out", first=True)]
-    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
-    room = worker(log, stages)
-    stop = asyncio.Event()
-    life = asyncio.create_task(room.run(stop))
-    async with asyncio.timeout(5):
-        while committed(log) < 5:
-            await asyncio.sleep(0.001)
-        log.topics["p.events"] = [MemoryPartition()]
-        await log.append("p.events", 0, [Message(None, b"new")])
-        for member in log.groups["g"].members:
-            # As a client does whose place is not there any more.
-            member.seek(Partition("p.events", 0), 0)
-        while "was made anew" not in str(room.health.report()):
-            await asyncio.sleep(0.001)
-    stop.set()
-    await life
-    assert len(log.records("p.out")) == 5
-
-
-@pytest.mark.parametrize("mode", ["effective", "transactional"])
-async def test_given_a_dead_letter_too_large_for_its_topic_then_it_says_where_the_event_lies_and_all_else_goes_on(mode):
-    log = MemoryLog(1)
-    event = Message(b"k", b"poison" + bytes(900_000), (("event_id", b"e1"), ("note", b"n")))
-    await log.append("p.events", 0, [Message(None, b"poison"), event, Message(None, b"e")])
-    log.on_send = refusing("p.dlq", 800_000)
-    stages = [upper("one", "p.events", "p.out", first=True)]
-    shared = worker(log, stages, mode=mode)
-    await run_until(log, lambda: shared, lambda: committed(log) >= 3)
-    small, large = log.records("p.dlq")
-    assert (small.value, small.header(LEFT_OUT)) == (b"poison", None)
-    assert (large.key, large.value, large.header("note")) == (None, None, None)
-    assert large.header(LEFT_OUT) == b"key of 1, value of 900006 bytes, 2 headers"
-    assert (large.header("event_id"), large.header(ORIGIN)) == (b"e1", b"1")
-    assert reasons(large)["exception.class"] == "poison"
-    assert [record.value for record in log.records("p.out")] == [b"eone"]
-
-
-async def test_given_an_answer_too_large_for_its_topic_then_its_event_is_a_dead_letter():
-    log = MemoryLog(1)
-    await log.append("p.events", 0, [Message(b"k", bytes(900_000)), Message(None, b"e")])
-    log.on_send = refusing("p.out", 800_000)
-    stages = [upper("one", "p.events", "p.out", first=True)]
-    shared = worker(log, stages)
-    await run_until(log, lambda: shared, lambda: committed(log) >= 2)
-    (letter,) = log.records("p.dlq")
-    assert (letter.value, reasons(letter)["exception.class"]) == (bytes(900_000), "too_large")
-    assert [record.value for record in log.records("p.out")] == [b"eone"]
-
-
-def refusing(narrow: str, most: int) -> Callable[[str, int, Sequence[Message]], None]:
-    """Return a log's ear that lets one topic take no message of more than so many bytes."""
-
-    def on_send(topic: str, partition: int, messages: Sequence[Message]) -> None:
-        del partition
-        largest = max(message.size_bytes for message in messages)
-        if topic == narrow and largest > most:
-            raise TooLarge(topic, largest)
-
-    return on_send
 
 
 async def test_a_zombie_that_wakes_up_writes_nothing():

@@ -14,7 +14,7 @@ from guidevane.log.murmurs import murmur2_all
 from guidevane.monitors.monitor import Batch, Seen, watch
 from guidevane.monitors.outcomes import KEPT, constant
 from guidevane.monitors.panel import Panel
-from guidevane.runtime.deadletter import dead_letter, reasons, without_content
+from guidevane.runtime.deadletter import dead_letter, reasons
 from guidevane.runtime.sizes import Sizes
 from guidevane.services.monitors.labels import read_label
 from guidevane.services.passing import EVENT_ID
@@ -214,10 +214,9 @@ class Watcher:
 
     def _refuse(self, record: Record, reject: Reject) -> Output:
         letter = dead_letter(record, reject, stage=STAGE, group=self._group, now_us=self._clock.now_us())
-        if not self.sizes.fit(self._topics.dlq, letter):
-            letter = without_content(letter)
         identity = _letter_identity(record.topic, str(record.partition), str(record.offset))
         labels = {"stage": STAGE, "cause": reject.cause}
+        letter = self.sizes.letter(self._topics.dlq, letter)
         return Output(self._topics.dlq, record.partition, letter, identity, names.DEAD_LETTERS_TOTAL, labels)
 
     def identity(self, record: Record) -> str | None:

@@ -55,8 +55,10 @@ class FeatureTrial:
         rows = {place: row for place, record in enumerate(records) if (row := self._row(record)) is not None}
         found: dict[int, Reject] = {}
         try:
-            # All at once, as a rule: nearly everybody is innocent.
-            left = list(rows) if rows and (await self._tried([list(rows.values())]))[1] is not None else []
+            left = list(rows)
+            # All at once first: nearly everybody is innocent.
+            if left and (await self._tried([list(rows.values())]))[1] is None:
+                left = []
             while left:
                 survived, why = await self._tried([[rows[place]] for place in left])
                 if why is not None:

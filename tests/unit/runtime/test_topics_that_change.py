@@ -1,0 +1,75 @@
+"""Topics that change beneath a room, or while none is there: it says so, and passes nothing over."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.unit.runtime.test_worker import FAST, committed, run_until, upper, worker
+
+from guidevane.log import Message, Partition
+from guidevane.log.memory import MemoryLog, MemoryPartition
+
+
+async def test_given_partitions_that_nobody_can_answer_then_the_room_says_so_and_answers_the_others():
+    log = MemoryLog(1)
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    room = worker(log, stages, replace(FAST, look_every_s=0.0))
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    async with asyncio.timeout(5):
+        while not room.health.report()[0]:
+            await asyncio.sleep(0.001)
+        log.topics["p.events"].append(MemoryPartition())
+        while "nobody answers what is sent to [1]" not in str(room.health.report()):
+            await asyncio.sleep(0.001)
+        await log.append("p.events", 0, [Message(None, b"e")])
+        while committed(log) < 1:
+            await asyncio.sleep(0.001)
+    stop.set()
+    await life
+    assert len(log.records("p.out")) == 1
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_given_a_topic_that_was_made_anew_then_the_room_says_so_and_passes_nothing_over(reset):
+    log = MemoryLog(1)
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
+    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 5)
+    log.topics["p.events"] = [MemoryPartition()]
+    if reset:
+        log.groups["g"].places.clear()
+    await log.append("p.events", 0, [Message(None, b"new")])
+    room = worker(log, stages)
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    async with asyncio.timeout(5):
+        while "was made anew" not in str(room.health.report()):
+            await asyncio.sleep(0.001)
+    stop.set()
+    await life
+    assert len(log.records("p.out")) == 5
+
+
+async def test_given_a_topic_that_is_made_anew_beneath_a_room_then_the_room_says_so():
+    log = MemoryLog(1)
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
+    room = worker(log, stages)
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    async with asyncio.timeout(5):
+        while committed(log) < 5:
+            await asyncio.sleep(0.001)
+        log.topics["p.events"] = [MemoryPartition()]
+        await log.append("p.events", 0, [Message(None, b"new")])
+        for member in log.groups["g"].members:
+            # As a client does whose place is not there any more.
+            member.seek(Partition("p.events", 0), 0)
+        while "was made anew" not in str(room.health.report()):
+            await asyncio.sleep(0.001)
+    stop.set()
+    await life
+    assert len(log.records("p.out")) == 5
