@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.control.compiled import compiled
 from loadtests.steering import workloads
+from loadtests.steering.jitted import jitted
 
 if TYPE_CHECKING:
     from loadtests.steering.plant.columns import Floats, Ints
@@ -118,7 +118,7 @@ def changes(ordered: Ints, every_s: float) -> tuple[int, Floats, Ints]:
     return int(ordered[0]), np.array([at for at, _ in found]), np.array([one for _, one in found], dtype=np.int64)
 
 
-@compiled
+@jitted
 def served(
     arrivals: Floats,
     services: Floats,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.control.compiled import compiled
+from loadtests.steering.jitted import jitted
 from loadtests.steering.plant.columns import (
     ARRIVED,
     BATCH,
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 _MIX = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], dtype=np.uint64)
 
 
-@compiled
+@jitted
 def _swap(times: Floats, slots: Ints, i: int, j: int) -> None:
     for k in range(2):
         times[i, k], times[j, k] = times[j, k], times[i, k]
@@ -68,7 +68,7 @@ def _swap(times: Floats, slots: Ints, i: int, j: int) -> None:
         slots[i, k], slots[j, k] = slots[j, k], slots[i, k]
 
 
-@compiled
+@jitted
 def _sift_up(times: Floats, slots: Ints, i: int) -> None:
     while i > 0:
         up = (i - 1) >> 1
@@ -78,7 +78,7 @@ def _sift_up(times: Floats, slots: Ints, i: int) -> None:
         i = up
 
 
-@compiled
+@jitted
 def _sift_down(times: Floats, slots: Ints, size: int) -> None:
     _swap(times, slots, 0, size)
     i = 0
@@ -94,7 +94,7 @@ def _sift_down(times: Floats, slots: Ints, size: int) -> None:
         i = low
 
 
-@compiled
+@jitted
 def _add_busy(unit: Ints, clock: Floats, s: int, now: float) -> None:
     running = 0
     for h in range(unit.shape[1]):
@@ -103,7 +103,7 @@ def _add_busy(unit: Ints, clock: Floats, s: int, now: float) -> None:
     clock[s, BUSY_SINCE] = now
 
 
-@compiled
+@jitted
 def _end(c: State, event: int, outcome: int, now: float) -> None:
     c.fate[event, OUTCOME] = outcome
     c.done_s[event] = now if outcome == FULL else np.inf
@@ -112,14 +112,14 @@ def _end(c: State, event: int, outcome: int, now: float) -> None:
     c.size[DONE] += 1
 
 
-@compiled
+@jitted
 def _enqueue(c: State, s: int, event: int, at_s: float) -> None:
     c.queue_event[s, c.stage[s, TAIL]] = event
     c.queue_s[s, c.stage[s, TAIL]] = at_s
     c.stage[s, TAIL] += 1
 
 
-@compiled
+@jitted
 def _skip(c: State, s: int, now: float) -> None:
     """Leave out a member for all events that are there: a join then waits for one less, where it can do so."""
     while c.stage[s, HEAD] < c.stage[s, TAIL] and c.queue_s[s, c.stage[s, HEAD]] <= now:
@@ -145,7 +145,7 @@ def _skip(c: State, s: int, now: float) -> None:
             _end(c, event, SHED, now)
 
 
-@compiled
+@jitted
 def _drop(c: State, s: int, event: int, now: float) -> None:
     """Leave stage ``s`` out for one event: a join may do without it, anything else gives the event up."""
     c.stage[s, DROPPED] += 1
@@ -162,7 +162,7 @@ def _drop(c: State, s: int, event: int, now: float) -> None:
         _end(c, event, SHED, now)
 
 
-@compiled
+@jitted
 def _start(c: State, s: int, h: int, now: float) -> bool:
     """Start one batch on an idle replica of hardware ``h``; False where nothing that waits is worth computing."""
     lo = c.stage[s, HEAD]
@@ -206,7 +206,7 @@ def _start(c: State, s: int, h: int, now: float) -> bool:
     return True
 
 
-@compiled
+@jitted
 def _finish(c: State) -> int:
     """End the batch on top of the heap, send its events on; return its stage."""
     now = c.times[0, 0]
@@ -245,7 +245,7 @@ def _finish(c: State) -> int:
     return int(s)
 
 
-@compiled
+@jitted
 def _wake(c: State, s: int) -> float:
     """Return when a batch can start at stage ``s``, or inf: nothing waits, or nobody is idle."""
     most = 0
@@ -265,14 +265,14 @@ def _wake(c: State, s: int) -> float:
     return float(first + c.clock[s, WAIT])
 
 
-@compiled
+@jitted
 def _next_ready(c: State, s: int, h: int) -> float:
     if c.unit[s, h, OPENED] == c.unit[s, h, LAUNCHED]:
         return np.inf
     return float(c.ready_s[s, h, c.unit[s, h, OPENED] % c.ready_s.shape[2]])
 
 
-@compiled
+@jitted
 def advance(c: State, begin_s: float, until_s: float) -> None:  # noqa: C901, PLR0912 - a loop per kind of event
     """Let everything happen that happens before ``until_s``; the plant stood at ``begin_s``."""
     stages, kinds = c.unit.shape[0], c.unit.shape[1]
@@ -327,7 +327,7 @@ def advance(c: State, begin_s: float, until_s: float) -> None:  # noqa: C901, PL
             c.stage[s, ARRIVED] += 1
 
 
-@compiled
+@jitted
 def resize(c: State, s: int, h: int, now: float, wanted: int, standing: bool) -> int:  # noqa: FBT001 - compiled: by position
     """Bring the replicas that stay, starting ones included, to ``wanted``; return by how much it changed.
 
@@ -359,7 +359,7 @@ def resize(c: State, s: int, h: int, now: float, wanted: int, standing: bool) ->
     return int(change)
 
 
-@compiled
+@jitted
 def play(c: State, ticks: int, replicas: Ints, batch: Ints, late_limit: int) -> int:
     """Play a whole schedule, ``replicas`` and ``batch`` [seconds, S, H], without asking anybody; return the misses.
 

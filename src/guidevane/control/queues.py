@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from guidevane.control.compiled import compiled
+from guidevane.compiled.function import compiled
 
 Ids = npt.NDArray[np.int32]
 Times = npt.NDArray[np.float64]
@@ -31,8 +31,66 @@ def _insert(free: Times, first: Ids, last: Ids, head: int, size: int, key: float
     free[at & mask], first[at & mask], last[at & mask] = key, begin, end
 
 
+def serve(
+    ids: Ids,
+    times: Times,
+    noise: Times,
+    jitter: float,
+    table: Times,
+    replicas: int,
+    batch: int,
+    wait_s: float,
+    change_times: Times,
+    change_replicas: Ids,
+    deadlines: Times,
+    ahead_s: float,
+    drop: bool,  # noqa: FBT001 - of one row with what the loop takes, which goes by position
+    drop_s: float,
+    late_limit: int,
+) -> tuple[Ids, Times] | None:
+    """Serve a stream by replicas that share its queue; return the departures.
+
+    A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
+    oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
+    seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
+    becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
+    behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
+    behind their deadlines less ``ahead_s``, the pass ends and returns None.
+    """
+    most = replicas + (int(change_replicas.clip(0).sum()) if len(change_replicas) else 0)
+    ring = 1 << most.bit_length()
+    free, first, last = np.empty(ring), np.zeros(ring, np.int32), np.zeros(ring, np.int32)
+    free[:replicas] = -np.inf
+    n = len(ids)
+    taken, out_ids, out_times = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
+    served = _serve(
+        ids,
+        times,
+        noise,
+        jitter,
+        table,
+        replicas,
+        batch,
+        wait_s,
+        change_times,
+        change_replicas,
+        deadlines,
+        ahead_s,
+        drop,
+        drop_s,
+        late_limit,
+        free,
+        first,
+        last,
+        taken,
+        out_ids,
+        out_times,
+    )
+    return None if served < 0 else (out_ids[:served], out_times[:served])
+
+
 @compiled
-def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per event would cost more than the event
+def _serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per event would cost more than the event
     ids: Ids,
     times: Times,
     noise: Times,
@@ -48,30 +106,20 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     drop: bool,  # noqa: FBT001 - compiled code takes its arguments by position
     drop_s: float,
     late_limit: int,
+    free: Times,
+    first: Ids,
+    last: Ids,
+    taken: Ids,
     out_ids: Ids,
     out_times: Times,
 ) -> int:
-    """Serve a stream by replicas that share its queue; write the departures, return how many there are.
+    """Do what ``serve`` says; write the departures, and return how many there are, or -1.
 
-    A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
-    oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
-    seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
-    becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
-    behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
-    behind their deadlines less ``ahead_s``, the pass ends and returns -1.
+    Replicas stand in a ring (``free``, ``first``, ``last``); ``taken[first:last]`` are the events of one.
     """
     n, changes = len(ids), len(change_times)
-    most = replicas
-    for c in range(changes):
-        most += max(change_replicas[c], 0)
-    room = 1
-    while room <= most:
-        room *= 2
-    mask = room - 1
-    free, first, last = np.empty(room), np.zeros(room, np.int32), np.zeros(room, np.int32)
-    free[:replicas] = -np.inf
+    mask = len(free) - 1
     head, size = 0, replicas
-    taken = np.empty(n, np.int32)
     took = out = late = leaving = change = i = 0
     start = 0.0
     while True:
@@ -132,31 +180,50 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     return out
 
 
-@compiled
 def follow(ids: Ids, times: Times, takes: npt.NDArray[np.bool_], hop_s: float) -> tuple[Ids, Times]:
     """Return the part of a stream that takes an edge, one hop later."""
     out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
+    out = _follow(ids, times, takes, hop_s, out_ids, out_times)
+    return out_ids[:out], out_times[:out]
+
+
+@compiled
+def _follow(ids: Ids, times: Times, takes: npt.NDArray[np.bool_], hop_s: float, out_ids: Ids, out_times: Times) -> int:
     out = 0
     for at in range(len(ids)):
         if takes[ids[at]]:
             out_ids[out], out_times[out] = ids[at], times[at] + hop_s
             out += 1
-    return out_ids[:out], out_times[:out]
+    return out
 
 
-@compiled
 def join(ids: Ids, times: Times, starts: npt.NDArray[np.int64], need: npt.NDArray[np.int16]) -> tuple[Ids, Times]:
     """Merge streams that stand one behind the other in ``ids`` and ``times``, from ``starts``; return one stream.
 
     An event goes on when it came ``need`` times: from all the edges that it took, or from its quorum.
     """
-    streams = len(starts) - 1
-    heads, now = starts[:-1].copy(), np.full(streams, np.inf)
+    heads, now, seen = starts[:-1].copy(), np.full(len(starts) - 1, np.inf), np.zeros(len(need), np.int16)
+    out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
+    out = _join(ids, times, starts, need, heads, now, seen, out_ids, out_times)
+    return out_ids[:out], out_times[:out]
+
+
+@compiled
+def _join(
+    ids: Ids,
+    times: Times,
+    starts: npt.NDArray[np.int64],
+    need: npt.NDArray[np.int16],
+    heads: npt.NDArray[np.int64],
+    now: Times,
+    seen: npt.NDArray[np.int16],
+    out_ids: Ids,
+    out_times: Times,
+) -> int:
+    streams = len(heads)
     for s in range(streams):
         if heads[s] < starts[s + 1]:
             now[s] = times[heads[s]]
-    seen = np.zeros(len(need), np.int16)
-    out_ids, out_times = np.empty(len(ids), np.int32), np.empty(len(ids))
     out = 0
     for _ in range(len(ids)):
         best, time = 0, now[0]
@@ -170,7 +237,7 @@ def join(ids: Ids, times: Times, starts: npt.NDArray[np.int64], need: npt.NDArra
         if seen[event] == need[event]:
             out_ids[out], out_times[out] = event, time
             out += 1
-    return out_ids[:out], out_times[:out]
+    return out
 
 
 @compiled

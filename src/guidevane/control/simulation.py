@@ -206,8 +206,7 @@ class Simulation:
         times, changes = np.array(schedule.times, np.float64), np.array(schedule.replicas, np.int32)
 
         def serve(ids: Ids, came: Times, replicas: int) -> Stream | None:
-            out: Stream = np.empty(len(ids), np.int32), np.empty(len(ids))
-            served = queues.serve(
+            return queues.serve(
                 ids,
                 came,
                 self.trace.noise[at],
@@ -223,9 +222,7 @@ class Simulation:
                 drop,
                 ahead[1],
                 late_limit,
-                *out,
             )
-            return None if served < 0 else (out[0][:served], out[1][:served])
 
         if not stage.partitions or setting.replicas == 0 or len(times):
             return serve(*arrivals, setting.replicas)

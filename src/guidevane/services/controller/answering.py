@@ -45,7 +45,7 @@ def answered(controller: Controller, query: str) -> tuple[int, bytes]:
     if live is None:
         why = f"too little is known yet: {decision.why} → send events, and ask again"
         return _refused(HTTPStatus.SERVICE_UNAVAILABLE, why)
-    from guidevane.control.asking import whatif  # noqa: PLC0415 - it brings numba, as the policy that is there by now
+    from guidevane.control.asking import whatif  # noqa: PLC0415 - it brings LLVM, as the policy that is there by now
 
     try:
         slo, rate = (asked.get(name, [None])[-1] for name in ("slo", "rate"))

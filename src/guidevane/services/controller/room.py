@@ -63,8 +63,8 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
 
 
 def prepare(site: Site) -> Policy:
-    """Return the policy, its simulation compiled: what takes seconds to import and to do."""
-    from guidevane.control.guiding import Guide, rehearse  # noqa: PLC0415 - numba, which no other room has
+    """Return the policy, its simulation ready to run: seconds, where no process before has compiled it."""
+    from guidevane.control.guiding import Guide, rehearse  # noqa: PLC0415 - LLVM, which no other room has
 
     rehearse()
     return Guide(site)
