@@ -37,7 +37,7 @@ class Live:
     ``settings`` are in force, in the order of the graph's stages; ``halves`` the events of each half second, the
     newest last. ``together``: who computes in the replicas of each station, with the line of each (fixed and
     per-row seconds). ``cpus`` is what all replicas may take. ``wait_s``: how long the first room's fetches wait for
-    company now.
+    company now. ``usual_p99_s``: the 99th percentile of events' ages that was measured lately.
     """
 
     graph: Graph
@@ -52,6 +52,7 @@ class Live:
     cpus: float | None = None
     cpus_of: Mapping[str, float] = field(default_factory=dict)
     wait_s: float = 0.0
+    usual_p99_s: float | None = None
 
     def question(self) -> Question:
         """Return the question that the live pipeline is an answer to."""
@@ -93,6 +94,17 @@ class Live:
         )
         return replace(self, graph=replace(self.graph, stages=tuple(stages), edges=edges), settings=settings)
 
+    def unexplained_s(self) -> float:
+        """Return by how much the measured 99th percentile is above the simulated one of what runs.
+
+        A machine's own pauses (its scheduler, collections of garbage, the broker's) are in no line and no arrival. More
+        than as much again as is simulated is no such thing, but a start or an overload that is not forgotten yet.
+        """
+        if self.usual_p99_s is None:
+            return 0.0
+        simulated_s = forecast(_later(self.question(), self.wait_s), self.settings).p99_s
+        return min(max(self.usual_p99_s - simulated_s, 0.0), simulated_s) if simulated_s < float("inf") else 0.0
+
     def cores(self, settings: Mapping[str, Setting]) -> float:
         """Return how many cores the replicas of ``settings`` take."""
         return sum(self.cpus_of.get(name, 0.0) * each.replicas for name, each in settings.items())
@@ -105,6 +117,7 @@ def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop:
     members.
     Raises ``Misconfigured`` where one of them says nothing.
     """
+    unexplained_s = live.unexplained_s()
     then = live.without(drop)
     question = then.question()
     before = question.trial().rate_per_s
@@ -112,11 +125,11 @@ def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop:
         question = replace(question, slo_s=seconds(slo))
     if rate is not None:
         question = question.times(factor_of(rate, before))
-    kept = forecast(_waiting(question, then.wait_s), then.settings)
+    kept = forecast(_later(question, then.wait_s + unexplained_s), then.settings)
     # The controller waits no longer than the objective allows, and never shorter than this.
     wait_s = min(then.wait_s, FetchWaits(question.slo_s).wait_s(0.0))
     try:
-        found = answer(_waiting(question, wait_s), most_runs=_MOST_RUNS)
+        found = answer(_later(question, wait_s + unexplained_s), most_runs=_MOST_RUNS)
         known = {"proved": found.plan.proved, "gap": found.plan.gap, "simulations": found.plan.simulations}
         planned: dict[str, Any] = {**figures(found.forecast), **known, "fetch_wait_ms": wait_s * 1e3}
         cpus = then.cores({each.name: each.setting for each in found.forecast.stages})
@@ -131,6 +144,8 @@ def whatif(live: Live, *, slo: str | None = None, rate: str | None = None, drop:
             "slo_ms": question.slo_s * 1e3, "rate_per_s": round(question.trial().rate_per_s, 3), "drop": list(drop),
             "epsilon": question.epsilon, "rate_now_per_s": round(before, 3),
             "arrivals": "recorded" if question.arrivals_s is not None else "drawn",
+            "p99_now_ms": None if live.usual_p99_s is None else round(live.usual_p99_s * 1e3, 3),
+            "unexplained_ms": round(unexplained_s * 1e3, 3),
         },
         "as_it_is": {**figures(kept), "fetch_wait_ms": then.wait_s * 1e3},
         "then": planned,
@@ -192,11 +207,11 @@ def _arrivals(halves: Sequence[int]) -> npt.NDArray[np.float64]:
     return times - times[0] if len(times) else times
 
 
-def _waiting(question: Question, wait_s: float) -> Question:
-    """Return a question whose events take ``wait_s`` longer, spread over the hops: the most that a fetch waits."""
+def _later(question: Question, by_s: float) -> Question:
+    """Return a question whose events take so much longer, spread over the hops: what is true of the 99th percentile."""
     graph = question.graph
     hops = round(replace(graph, hop_s=1.0).path_s([0.0] * len(graph.stages)))
-    return replace(question, graph=replace(graph, hop_s=graph.hop_s + wait_s / hops)) if hops else question
+    return replace(question, graph=replace(graph, hop_s=graph.hop_s + by_s / hops)) if hops else question
 
 
 def _at(lines: Sequence[tuple[float, float]], batch: int = 16) -> float:

@@ -129,7 +129,7 @@ class Guide:
             graph=graph, slo_s=site.slo_s, epsilon=site.epsilon, settings=settings, quorum=site.quorum,
             rate_per_s=steered.traffic.rate_per_s, dispersion=steered.dispersion, halves=steered.traffic.halves,
             together=together, cpus=site.cpus, cpus_of={each.name: each.cpus for each in site.members},
-            wait_s=wait_s,
+            wait_s=wait_s, usual_p99_s=seen.usual_p99_s,
         )  # fmt: skip
 
     def _most(self, graph: Graph, name: str) -> int:

@@ -102,9 +102,10 @@ class Observation:
     ``counts``: events by event time, one number for each half second of the interval that is complete. ``tenths``: the
     same by tenth of a second, a second later, without those that were told late; empty where nobody tells them.
     ``ended``, ``missed``, ``shed``: decisions since the last observation; late, shed and dead ones are missed.
-    ``way_s``: the median time of an event's way that neither service nor fetch waits explain. ``expected_per_s``:
-    the rate before this controller came, as far as anybody knows. ``missing`` names the stages that say nothing;
-    ``paused`` why nothing shall be done.
+    ``way_s``: the median time of an event's way that neither service nor fetch waits explain. ``usual_p99_s``: the
+    99th percentile of the ages of what was decided, as most of the last minute had it. ``expected_per_s``: the rate
+    before this controller came, as far as anybody knows. ``missing`` names the stages that say nothing; ``paused``
+    why nothing shall be done.
     """
 
     at_us: int
@@ -120,6 +121,7 @@ class Observation:
     rooms: tuple[RoomSeen, ...] = ()
     lines: tuple[LineSeen, ...] = ()
     way_s: float | None = None
+    usual_p99_s: float | None = None
     expected_per_s: float | None = None
     missing: tuple[str, ...] = ()
     paused: str = ""

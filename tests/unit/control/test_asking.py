@@ -106,6 +106,26 @@ def test_given_a_tighter_objective_then_the_plan_is_for_the_shorter_wait_that_it
     assert found["then"]["p99_ms"] < found["as_it_is"]["p99_ms"]
 
 
+def test_given_a_measured_percentile_above_the_simulated_one_then_the_rest_is_told_of_every_answer() -> None:
+    simulated = whatif(LIVE)["as_it_is"]["p99_ms"]
+    slow = replace(LIVE, usual_p99_s=simulated * 1.4 / 1e3)
+    found, dropped = whatif(slow), whatif(slow, drop=["trees"])
+
+    assert found["as_it_is"]["p99_ms"] == pytest.approx(simulated * 1.4, rel=0.01)
+    assert found["asked"]["unexplained_ms"] == pytest.approx(simulated * 0.4, rel=0.01)
+    unmeasured = whatif(LIVE, drop=["trees"])["as_it_is"]["p99_ms"]
+    assert dropped["as_it_is"]["p99_ms"] == pytest.approx(unmeasured + simulated * 0.4, rel=0.01)
+
+
+@pytest.mark.parametrize(("measured", "told"), [(0.3, 1.0), (7.0, 2.0)])
+def test_given_a_percentile_below_the_simulated_or_of_what_is_over_then_it_is_not_believed(measured, told) -> None:
+    simulated = whatif(LIVE)["as_it_is"]["p99_ms"]
+
+    found = whatif(replace(LIVE, usual_p99_s=simulated * measured / 1e3))
+
+    assert found["as_it_is"]["p99_ms"] == pytest.approx(simulated * told, rel=0.01)
+
+
 def test_given_more_that_runs_than_may_be_had_then_to_keep_it_is_not_refused() -> None:
     assert "beyond" not in whatif(replace(LIVE, cpus=1.0))["then"]
     assert "1 are allowed" in whatif(replace(LIVE, cpus=1.0), rate="x20", slo="120ms")["then"]["beyond"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING, Protocol
 
 from guidevane.control.line import Line
@@ -22,6 +24,8 @@ _SURE, _SURE_S = 400.0, 300.0
 """Batches and seconds after which a line is taken as the reference that later ones are held against."""
 _FORGET_WAY = 1.002
 _ENOUGH = 20
+_USUAL = 60
+"""Looks, one a second, whose percentiles' median is taken for the usual: a start or a jump is over sooner."""
 _SLOWEST_START_S = 600.0
 
 
@@ -71,6 +75,7 @@ class Profiler:
     def __init__(self, watcher: Callable[[], Detector] | None = None) -> None:
         self.watcher = watcher
         self.way_s: float | None = None
+        self._p99s: deque[float] = deque(maxlen=_USUAL)
         self._stations: dict[str, _Station] = {}
         self._starting: dict[tuple[str, str], float] = {}
         self._startup_s: dict[str, float] = {}
@@ -88,6 +93,11 @@ class Profiler:
             if batches:
                 self._station(name).follow(batches, now_s)
         self._follow_way(stages, members)
+
+    @property
+    def usual_p99_s(self) -> float | None:
+        """Return the 99th percentile of ages that most of the last looks had at least; none before the first."""
+        return median(self._p99s) if self._p99s else None
 
     @property
     def sure(self) -> bool:
@@ -132,6 +142,8 @@ class Profiler:
         last = next((each for each in stages if each.name == HOT[-1]), None)
         if last is None or last.age_p50_s is None or last.records < _ENOUGH:
             return
+        if last.age_p99_s is not None:
+            self._p99s.append(last.age_p99_s)
         service_s = sum(_mean_s(each.served) for each in stages if each.name in _STATIONS)
         service_s += max((_mean_s(each.served) for each in members), default=0.0)
         # Only the first room waits for company: the others read what has come together there.

@@ -110,6 +110,7 @@ class Window:
             rooms=tuple(self._hosts(control, consumers)),
             lines=self.profiler.lines(),
             way_s=self.profiler.way_s,
+            usual_p99_s=self.profiler.usual_p99_s,
             expected_per_s=rate if expected_per_s is None else expected_per_s,
             missing=tuple(name for name in HOT if name not in {each.name for each in stages}),
             paused=paused,
