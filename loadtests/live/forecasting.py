@@ -66,6 +66,7 @@ def site(most: int = MOST) -> Site:
     return Site(
         members=tuple(Movable(name=name, cpus=CPUS) for name in LATENCY_S),
         slo_s=SLO_MS / 1e3, epsilon=EPSILON, quorum=pipeline.ensemble.quorum, most=most, startup_s=STARTUP_S,
+        bridge_share=pipeline.degrade.bridge_share,
         measured=as_deployed(read_graph(graph()), LATENCY_S),
     )  # fmt: skip
 

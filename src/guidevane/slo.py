@@ -61,10 +61,15 @@ class Degrade:
     ``group_bound`` is by how much the share of events that go without a model's answer may be greater in one protected
     group than among all, and the same for degraded ones, 0 to 1: who would exceed it is served before others, or late.
 
+    ``bridge_share`` is how large a share of the events, 0 to 1, may go without a member because more came than replicas
+    stood ready for, while others start: the controller keeps so much less in reserve. At 0 whoever a jump overtakes is
+    taken for missed; so it is where ``most`` is 0, or no quorum lets an event go without a member.
+
     >>> Degrade(level=1, group_bound=0.02)
-    Degrade(level=1, most=1, group_bound=0.02)
+    Degrade(level=1, most=1, group_bound=0.02, bridge_share=0.05)
     """
 
     level: Annotated[int, Field(ge=0)] = 0
     most: Annotated[int, Field(ge=0, le=1)] = 1
     group_bound: Annotated[float, Field(ge=0, le=1)] = 0.05
+    bridge_share: Annotated[float, Field(ge=0, le=1)] = 0.05

@@ -17,7 +17,7 @@ from guidevane.control.analytic import load
 from guidevane.control.asking import Live
 from guidevane.control.batching import one_batch
 from guidevane.control.effects import Awaited, awaited, settled
-from guidevane.control.levelling import Pressure, levelled
+from guidevane.control.levelling import LEVEL, Pressure, levelled
 from guidevane.control.reading import read_graph
 from guidevane.control.scaling import fitting, scaled
 from guidevane.control.site import Blueprint, Site
@@ -199,7 +199,7 @@ class Guide:
             site = self.site
             graph = blueprint.graph(site) if blueprint is not None else site.measured
             assert graph is not None  # noqa: S101 - narrows the type: one of both is there, or nothing is planned
-            steering = steer.Steering(graph, site.slo_s, site.epsilon)
+            steering = steer.Steering(graph, site.slo_s, site.epsilon, surprised=site.surprised)
             self._graphs[blueprint] = graph, steering, Table(graph, site.slo_s, site.epsilon)
         return self._graphs[blueprint]
 
@@ -207,6 +207,9 @@ class Guide:
         """Return an observation as the tuner has it."""
         inference = seen.stage(_INFERENCE)
         batch = int(inference.settings.get(MAX_BATCH, 1)) if inference is not None else 1
+        # Who goes by slack without a member was overtaken, too: it is in time, and of what a jump may take.
+        by_slack = inference is not None and inference.settings.get(LEVEL, 0.0) > self.site.level
+        overtaken = min(seen.missed + (seen.degraded if by_slack else 0), seen.ended)
         lag = sum(each.lag_records or 0.0 for each in seen.stages if each.fetches and each.name != "postprocess")
         return plant.Observation(
             time_s=seen.at_us / 1e6,
@@ -215,7 +218,7 @@ class Guide:
             tenths=seen.tenths,
             stages=tuple(self._station(stage.name, seen, batch, lag) for stage in graph.stages),
             ended=seen.ended,
-            missed=seen.missed,
+            missed=overtaken,
             shed=seen.shed,
             expected_per_s=seen.expected_per_s,
         )

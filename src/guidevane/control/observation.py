@@ -101,7 +101,8 @@ class Observation:
 
     ``counts``: events by event time, one number for each half second of the interval that is complete. ``tenths``: the
     same by tenth of a second, a second later, without those that were told late; empty where nobody tells them.
-    ``ended``, ``missed``, ``shed``: decisions since the last observation; late, shed and dead ones are missed.
+    ``ended``, ``missed``, ``shed``: decisions since the last observation; late, shed and dead ones are missed, and
+    ``degraded`` ones were made without some member, or any.
     ``way_s``: the median time of an event's way that neither service nor fetch waits explain. ``usual_p99_s``: the
     99th percentile of the ages of what was decided, as most of the last minute had it. ``expected_per_s``: the rate
     before this controller came, as far as anybody knows. ``missing`` names the stages that say nothing; ``paused``
@@ -116,6 +117,7 @@ class Observation:
     ended: int = 0
     missed: int = 0
     shed: int = 0
+    degraded: int = 0
     stages: tuple[StageSeen, ...] = ()
     members: tuple[MemberSeen, ...] = ()
     rooms: tuple[RoomSeen, ...] = ()

@@ -53,7 +53,8 @@ class Site:
     together take at most ``cpus`` cores, where that is known: replicas beyond the cores only take them from each other.
     ``partitions`` are each topic's, and ``most_consumers`` what each room may have of processes (1: they are left as
     they are); ``room_startup_s`` is how long one takes to be heard.
-    ``level`` is the ensemble's at rest, ``most_level`` the highest that the controller may set.
+    ``level`` is the ensemble's at rest, ``most_level`` the highest that the controller may set, and ``bridge_share``
+    the share of events that may go without a member while what a jump needs is started.
     ``startup_s`` holds until a launch was seen. ``measured`` is the graph that ``guidevane profile`` wrote; without it
     profiles are learned from live batches.
     """
@@ -72,12 +73,20 @@ class Site:
     room_startup_s: float = 60.0
     level: int = 0
     most_level: int = 1
+    bridge_share: float = 0.0
     measured: Graph | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the members that have replicas of their own."""
         return tuple(each.name for each in self.members)
+
+    @property
+    def surprised(self) -> float:
+        """The share of events that a jump may overtake: where none may go without a member, those that may miss."""
+        members = sum(len(each.together) for each in self.members)
+        bridged = self.bridge_share if self.most_level > self.level and self.quorum < members else 0.0
+        return max(self.epsilon, bridged)
 
     def movable(self, name: str) -> Movable:
         """Return one of the members. Raises ``KeyError`` for others."""

@@ -35,13 +35,24 @@ class Steering:
 
     It may be called as a policy: ``(observation, memory or None) -> (action, memory)``. The tables that it
     looks up are functions of the graph and the objective; they are kept, and are no memory.
+
+    ``surprised`` is the share (0-1) of events that may miss because more came than anybody was ready for; it is
+    ``epsilon``, unless a pipeline has an answer for them: what is planned for keeps ``epsilon`` all the same.
     """
 
     def __init__(
-        self, graph: Graph, slo_s: float, epsilon: float = 0.01, tuning: Tuning | None = None, fear: Fear | None = None
+        self,
+        graph: Graph,
+        slo_s: float,
+        epsilon: float = 0.01,
+        *,
+        surprised: float | None = None,
+        tuning: Tuning | None = None,
+        fear: Fear | None = None,
     ) -> None:
         """Prepare; nothing is planned before the first observation."""
         self.graph, self.slo_s, self.epsilon = graph, slo_s, epsilon
+        self.surprised = max(epsilon, surprised or 0.0)
         self.tuning, self.fear = tuning or Tuning(), fear or Fear()
         self._plans = Plans(graph, slo_s, self.tuning.plan_share * epsilon)
 
@@ -76,7 +87,7 @@ class Steering:
         learning = passed_s >= tuning.learn_every_s
         if learning:
             headroom = headroom.chosen(
-                memory.share(self.epsilon, tuning),
+                memory.share(self.surprised, tuning),
                 lag_s=startup_s + 2,
                 hold_s=hold_s,
                 outlook=self._plans.outlook(memory),
@@ -118,7 +129,7 @@ class Steering:
 
     def _reserve(self, outlook: Planned, seen: Observation, memory: Memory, startup_s: float) -> float:
         """Return the rate that stages with this start-up are to be ready for: what nobody has seen, and what came."""
-        passed_s, fear, left = seen.time_s - memory.began_s, self.fear, memory.left(self.epsilon, 0.0)
+        passed_s, fear, left = seen.time_s - memory.began_s, self.fear, memory.left(self.surprised, 0.0)
         hold_s = self._hold_s(startup_s)
         lulls = Lulls.of(memory.headroom.demands, least_s=hold_s)
         opening = _opening_per_s(memory, passed_s)
@@ -130,10 +141,10 @@ class Steering:
             passed_s=passed_s,
             startup_s=startup_s,
             budget=left,
-            epsilon=self.epsilon,
+            epsilon=self.surprised,
             lulls=lulls,
         )
-        bearable = max(fear.use_share * (left + self.epsilon * fear.again * memory.events), 0.0)
+        bearable = max(fear.use_share * (left + self.surprised * fear.again * memory.events), 0.0)
         seen_before = again(
             outlook, memory.headroom, fear, startup_s=startup_s, hold_s=hold_s, bearable=bearable, lulls=lulls
         )

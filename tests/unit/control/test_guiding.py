@@ -37,6 +37,7 @@ class Cluster:
     deaf: dict[str, float] | None = None
     age_p99_s: float = 0.2
     missed: float = 0.0
+    degraded: float = 0.0
     known: bool = True
     at_s: float = 1_000.0
     log: list[str] = field(default_factory=list)
@@ -73,7 +74,8 @@ class Cluster:
         )  # fmt: skip
         seen = Observation(
             at_us=int(self.at_s * 1e6), pipeline="p", counts=(half, half), ended=2 * half,
-            missed=int(2 * half * self.missed), stages=stages, members=tuple(members), lines=tuple(lines), way_s=0.02,
+            missed=int(2 * half * self.missed), degraded=int(2 * half * self.degraded), stages=stages,
+            members=tuple(members), lines=tuple(lines), way_s=0.02,
             expected_per_s=rate,
         )  # fmt: skip
         self.log.append(written(seen))
@@ -120,6 +122,27 @@ def test_given_a_rate_that_triples_then_replicas_follow_and_the_decision_has_for
     assert grew.predicted_miss is not None
     assert grew.predicted_miss <= 0.01
     assert any(each.what == "stay as it is" and each.miss > 0.01 for decision in grown for each in decision.rejected)
+
+
+@pytest.mark.parametrize(("quorum", "most_level", "less"), [(1, 1, True), (2, 1, False), (1, 0, False)])
+def test_given_events_that_may_go_without_a_member_then_less_stands_ready_for_a_jump(quorum, most_level, less) -> None:
+    site = replace(SITE, quorum=quorum, most_level=most_level)
+    ready, bridged = (
+        max(steered(Cluster(), [30.0] * 10, Guide(each))[1].steering.reserves)
+        for each in (site, replace(site, bridge_share=0.05))
+    )
+
+    assert (bridged < ready) is less
+
+
+@pytest.mark.parametrize(("level", "spent"), [(1.0, True), (0.0, False)])
+def test_given_events_that_go_by_slack_without_a_member_then_they_are_of_what_jumps_may_take(level, spent) -> None:
+    cluster, memory = Cluster(degraded=0.5), None
+    for _ in range(15):
+        cluster.running["level"] = level
+        _, memory = steered(cluster, [30.0], GUIDE, memory)
+
+    assert (memory.steering.misses > 0) is spent
 
 
 def test_given_less_traffic_then_it_shrinks_later_and_never_while_events_are_late() -> None:

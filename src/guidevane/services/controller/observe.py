@@ -105,6 +105,7 @@ class Window:
             ended=ended,
             missed=min(total_of(new, names.LATE_TOTAL) + shed + dead, ended),
             shed=shed,
+            degraded=sum(total_of(new, names.DECISIONS_TOTAL, outcome=each) for each in ("degraded", "fallback")),
             stages=tuple(stages),
             members=tuple(members),
             rooms=tuple(self._hosts(control, consumers)),

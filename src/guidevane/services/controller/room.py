@@ -104,6 +104,7 @@ def site_of(pipeline: Pipeline, settings: ControllerSettings) -> Site:
         room_startup_s=settings.room_startup_s,
         level=pipeline.degrade.level,
         most_level=pipeline.degrade.most,
+        bridge_share=pipeline.degrade.bridge_share,
         measured=None if settings.profile is None else _measured(settings, tuple(ensemble.deployments)),
     )
 
