@@ -30,12 +30,14 @@ setup: $(STAMP) ## make .venv with everything, hashes checked
 # put the newest release in the place of the locked one, whose hash is not here).
 # UV_TORCH_BACKEND=cpu fetches a torch without CUDA (a fifth of the size) from torch's own index; its
 # hashes are others, so the lock's are not asked for then.
+# The simulator is compiled here, for the first rooms that start have better things to do than to compile it.
 $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Guidevane needs Python 3.11 or newer: make PYTHON=python3.12 setup")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	$(BIN)/uv pip install --no-config --no-deps --python $(BIN)/python $(if $(UV_TORCH_BACKEND),--no-verify-hashes,--require-hashes) -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/python -c 'from guidevane.control.guiding import rehearse; rehearse()'
 	touch $@
 
 demo: $(STAMP) ## real census records from Kafka to decisions, for a minute: 100/s, then 300/s (RATE: steady; SECONDS, ROOMS, REPORT, FIXED=1)
