@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import yaml
 
@@ -187,6 +188,19 @@ def test_given_the_builds_then_their_targets_stages_and_sources_are_there():
         for source in sources.split():
             assert (ROOT / source).exists(), source
             assert f"!{source}" in let_through, source
+
+
+def test_given_a_rooms_image_then_what_the_room_imports_is_installed_in_it():
+    """Late imports, too: a controller without numba starts, is ready, and never steers."""
+    extras = {"numba": "controller", "river": "monitors", "faust": "windows", "ray": "inference"}
+    imports = grimp.build_graph("guidevane", include_external_packages=True, exclude_type_checking_imports=True)
+    for room in ROOMS:
+        target = SERVICES[room]["build"]["target"]
+        installed = re.findall(
+            r"--extra (\S+)", DOCKERFILE.partition(f"FROM build AS build-{target}")[2].split("FROM")[0]
+        )
+        needed = imports.find_upstream_modules(f"guidevane.services.{room}", as_package=True)
+        assert {extras[package] for package in extras.keys() & needed} <= set(installed), room
 
 
 def test_given_the_mounts_then_what_is_mounted_is_there():
