@@ -163,7 +163,10 @@ def target() -> llvm.TargetMachine:
 
 @functools.cache
 def _features() -> str:
-    return str(llvm.get_host_cpu_features().flatten())
+    try:
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:  # not every platform tells: what its processor's name implies is enough
+        return ""
 
 
 def _folders(source: Path) -> Iterator[Path]:
