@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import symtable
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from guidevane.ensemble import Factory, reference
 from guidevane.errors import GuidevaneError, Misconfigured
 from guidevane.pipeline import Pipeline
 from guidevane.registry import Registry
 from guidevane.word import Mistake, collecting, mistakes_of, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXAMPLES = "guidevane.pipelines"
 
@@ -49,7 +55,14 @@ def examine(reference: str) -> tuple[Pipeline | None, list[Mistake]]:
         named = sorted(name for name, value in vars(module).items() if isinstance(value, Pipeline))
         says = f"'{attribute}' is {'no pipeline' if found is not None else 'not there'}"
         return None, [Mistake(module_name, says, nearest(attribute, named) or f"write {attribute} = Pipeline(...)")]
-    return found, [*mistakes_of(found), *_models(found)]
+    wrong: list[Mistake] = []
+    try:
+        wrong.extend(mistakes_of(found))
+        wrong.extend(_models(found))
+    except Exception as raised:  # noqa: BLE001 - an author's own words may raise anything, and ours trip over what is told
+        if not wrong:
+            wrong.append(_raised(raised, module_name))
+    return found, wrong
 
 
 def full_reference(reference: str) -> str:
@@ -72,19 +85,40 @@ def examples() -> list[str]:
     return sorted(p.parent.name for folder in folders or () for p in Path(folder).glob("*/__init__.py"))
 
 
-def _models(pipeline: Pipeline) -> list[Mistake]:
-    if pipeline.models is None:
-        return []
-    registry = Registry(pipeline.models)
-    wrong = []
+def _models(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Tell of models that are not there."""
+    registry = Registry(pipeline.models) if pipeline.models is not None else None
     for index, member in enumerate(pipeline.ensemble.deployed):
-        if str(member.model).startswith("models:"):
-            try:
-                registry.resolve(member.model)
-            except GuidevaneError as absent:
-                path = f"members[{index}]" if index < len(pipeline.ensemble.members) else "variant"
-                wrong.append(Mistake(f"ensemble.{path}.model", str(absent)))
-    return wrong
+        path = f"members[{index}]" if index < len(pipeline.ensemble.members) else "variant"
+        try:
+            match reference(str(member.model)):
+                case Factory(module, name):
+                    _look_up(module, name)
+                case _ if registry is not None:
+                    registry.resolve(member.model)
+        except GuidevaneError as absent:
+            told = Mistake(f"ensemble.{path}.model", str(absent))
+            if told not in mistakes_of(member, f"ensemble.{path}"):
+                yield told
+
+
+def _look_up(module: str, name: str) -> None:
+    """Look for what a module names, without importing it: frameworks take seconds.
+
+    Raises ``Misconfigured`` where it is not there; what a module makes of itself as it runs passes.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None:
+        raise Misconfigured(f"there is no module '{module}' → name one that can be imported here")
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    named = {each.get_name() for each in symtable.symtable(text, spec.origin, "exec").get_symbols()}
+    if name not in named and "__getattr__" not in named and "import *" not in text:
+        raise Misconfigured(f"'{module}' names no '{name}' → {nearest(name, sorted(named))}")
 
 
 def _raised(error: Exception | SystemExit, module_name: str) -> Mistake:
