@@ -19,6 +19,8 @@ from guidevane.word import Mistake, collecting, mistakes_of, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from guidevane.event import Event
+
 EXAMPLES = "guidevane.pipelines"
 
 
@@ -59,6 +61,7 @@ def examine(reference: str) -> tuple[Pipeline | None, list[Mistake]]:
     try:
         wrong.extend(mistakes_of(found))
         wrong.extend(_models(found))
+        wrong.extend(_history(found.event))
     except Exception as raised:  # noqa: BLE001 - an author's own words may raise anything, and ours trip over what is told
         if not wrong:
             wrong.append(_raised(raised, module_name))
@@ -83,6 +86,20 @@ def examples() -> list[str]:
     spec = importlib.util.find_spec(EXAMPLES)
     folders = spec.submodule_search_locations if spec is not None else None
     return sorted(p.parent.name for folder in folders or () for p in Path(folder).glob("*/__init__.py"))
+
+
+def _history(event: Event) -> Iterator[Mistake]:
+    """Tell of known versions whose events this one cannot read: each of them would be a dead letter."""
+    if len(event.history) > 1:
+        from guidevane.compatibility import check  # noqa: PLC0415 - few contracts have a history yet
+
+        for each in check(event.history, contract=event.name):
+            if each.reader == event.version:
+                yield Mistake(
+                    "event.schema",
+                    f"v{each.reader} cannot read v{each.writer} at {each.path}: {each.says}",
+                    each.instead,
+                )
 
 
 def _models(pipeline: Pipeline) -> Iterator[Mistake]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -100,3 +101,15 @@ def test_given_what_cannot_work_then_it_is_told_with_its_place(told, part, said,
 )
 def test_given_a_part_that_others_trip_over_then_it_is_told_and_nothing_is_raised(told, part, said, tells):
     assert re.search(tells, told(**{part: said}))
+
+
+@pytest.mark.parametrize(("version", "tells"), [(1, "event.schema: v1 cannot read v2 at x: "), (2, "")])
+def test_given_versions_then_those_are_told_that_the_pipelines_own_cannot_read(told, tmp_path, version, tells):
+    for number, kind in enumerate(("int", "long"), start=1):
+        kinds = {"k": "string", "x": kind, "who": "string"}
+        fields = [{"name": name, "type": kind} for name, kind in kinds.items()]
+        (tmp_path / f"b.v{number}.avsc").write_text(json.dumps({"type": "record", "name": "a.b", "fields": fields}))
+    schema = f"__import__('pathlib').Path({str(tmp_path / f'b.v{version}.avsc')!r})"
+    found = told(schema=schema, contract=f"a.b.v{version}")
+    assert found.startswith(tells)
+    assert bool(found) == bool(tells)
