@@ -46,9 +46,10 @@ class Event:
     ``key`` orders events and is never null; ``id`` identifies an event (else its place in the topic does);
     ``time`` is when it happened, in microseconds since the epoch unless its logical type says otherwise (else the
     record's timestamp is). ``protected`` fields are watched and never seen by a model; ``pii`` fields are strings that
-    ingest replaces by pseudonyms; ``ranges`` are the inclusive bounds of numbers. An event that says it happened before
-    ``since``, or more than ``ahead_s`` after its record was written, is refused: a wrong unit, or a broken clock. So is
-    one with a text of more than ``longest`` characters (or bytes): it would be carried through every topic.
+    ingest replaces by pseudonyms, and neither ids nor protected, which stand in clear on every topic; ``ranges`` are
+    the inclusive bounds of numbers. An event that says it happened before ``since``, or more than ``ahead_s`` after its
+    record was written, is refused: a wrong unit, or a broken clock. So is one with a text of more than ``longest``
+    characters (or bytes): it would be carried through every topic.
 
     >>> ping = {"type": "record", "name": "net.ping", "fields": [{"name": "host", "type": "string"}]}
     >>> event = Event("net.ping.v1", schema=ping, key="host")
