@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from guidevane.decision import Threshold
 from guidevane.ensemble import Ensemble
 from guidevane.event import Event
-from guidevane.features import KEY, TIME, Columns, Feature, FeatureSet, Fill, Window, columns_of
+from guidevane.features import KEY, TIME, Columns, Feature, FeatureSet, Fill, Window, columns_of, numbers
 from guidevane.monitors.monitor import named_twice
 from guidevane.slo import Degrade, Latency
 from guidevane.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
@@ -67,8 +67,15 @@ class Pipeline:
         return self.topics.specs(self.partitions, windows=self.windows_topic)
 
     def columns(self, events: Sequence[Mapping[str, Any]]) -> Columns:
-        """Return the columns that ``vector.matrix`` reads, of events in the order in which they came."""
+        """Return the columns that ``vector.matrix`` reads, of events in the order in which they came.
+
+        Fields that the contract holds in 32 bits are rounded to them, as on the topics; not so numbers within arrays,
+        maps and records.
+        """
         found = columns_of(events, [name for name in self.vector.reads if name not in {KEY, TIME}])
+        for name in found:
+            if self.event.kinds(name) == {"float"}:
+                found[name] = numbers(found[name]).astype(np.float32).astype(np.float64)
         if self.vector.windows:
             times = [self.event.time_us(each) for each in events]
             found[KEY] = np.array([str(each[self.event.key]) for each in events], dtype=object)
