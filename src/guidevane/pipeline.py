@@ -69,9 +69,11 @@ class Pipeline:
     def columns(self, events: Sequence[Mapping[str, Any]]) -> Columns:
         """Return the columns that ``vector.matrix`` reads, of events in the order in which they came.
 
-        Fields that the contract holds in 32 bits are rounded to them, as on the topics; not so numbers within arrays,
-        maps and records.
+        They are as the topics hold them: a field that is not there has the contract's default, one of 32 bits is
+        rounded to them (numbers within arrays, maps and records are not).
         """
+        defaults = {field["name"]: field["default"] for field in self.event.parsed["fields"] if "default" in field}
+        events = [{**defaults, **each} for each in events]
         found = columns_of(events, [name for name in self.vector.reads if name not in {KEY, TIME}])
         for name in found:
             if self.event.kinds(name) == {"float"}:

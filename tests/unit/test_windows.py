@@ -231,6 +231,13 @@ def test_a_field_of_32_bits_is_to_training_what_it_is_on_the_topics():
     assert np.isnan(made.columns([{**rows[0], "value": None}])["value"][0])
 
 
+def test_a_field_that_training_data_lacks_has_the_contracts_default_as_in_serving():
+    fields = [*SCHEMA["fields"][:-1], {"name": "value", "type": "double", "default": 2.0}]
+    made = pipeline(MEAN, Numeric("mean"), Numeric("value"), schema={**SCHEMA, "fields": fields})
+    rows = [{"host": "a", "at": 5, "ms": 0, "value": 4.0}, {"host": "a", "at": 6, "ms": 0}]
+    assert made.vector.matrix(made.columns(rows)).tolist() == [[4.0, 4.0], [3.0, 2.0]]
+
+
 def test_only_windows_make_a_topic_and_other_windows_make_another_one():
     plain = pipeline(Numeric("value"))
     minute, hour = pipeline(MEAN, Numeric("mean")), pipeline(WindowMean("value", HOUR, name="mean"), Numeric("mean"))
