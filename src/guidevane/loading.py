@@ -19,6 +19,7 @@ from guidevane.word import Mistake, collecting, mistakes_of, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from guidevane.ensemble import Member
     from guidevane.event import Event
 
 EXAMPLES = "guidevane.pipelines"
@@ -28,16 +29,20 @@ def load_pipeline(reference: str) -> Pipeline:
     """Return the pipeline that ``module:name`` names; an example's bare name will do.
 
     The current folder is looked in first, as ``python -m`` does. Raises ``Misconfigured`` with
-    every mistake where the pipeline has any.
+    every mistake where the pipeline has any with which no room can run.
     """
-    pipeline, wrong = examine(reference)
+    pipeline, wrong = examine(reference, rooms_only=True)
     if wrong or pipeline is None:
         raise Misconfigured(f"{reference} cannot run:\n" + "\n".join(f"  {each}" for each in wrong))
     return pipeline
 
 
-def examine(reference: str) -> tuple[Pipeline | None, list[Mistake]]:
-    """Return the pipeline, if it could be built at all, and every mistake in it."""
+def examine(reference: str, *, rooms_only: bool = False) -> tuple[Pipeline | None, list[Mistake]]:
+    """Return the pipeline, if it could be built at all, and every mistake in it.
+
+    With ``rooms_only``, not those that rooms run with: a factory need not be where a room is, only where replicas are;
+    and of versions that cannot be read, each event is a dead letter.
+    """
     module_name, _, attribute = full_reference(reference).partition(":")
     attribute = attribute or "pipeline"
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
@@ -61,7 +66,9 @@ def examine(reference: str) -> tuple[Pipeline | None, list[Mistake]]:
     try:
         wrong.extend(mistakes_of(found))
         wrong.extend(_models(found))
-        wrong.extend(_history(found.event))
+        if not rooms_only:
+            wrong.extend(_factories(found))
+            wrong.extend(_history(found.event))
     except Exception as raised:  # noqa: BLE001 - an author's own words may raise anything, and ours trip over what is told
         if not wrong:
             wrong.append(_raised(raised, module_name))
@@ -103,20 +110,32 @@ def _history(event: Event) -> Iterator[Mistake]:
 
 
 def _models(pipeline: Pipeline) -> Iterator[Mistake]:
-    """Tell of models that are not there."""
-    registry = Registry(pipeline.models) if pipeline.models is not None else None
-    for index, member in enumerate(pipeline.ensemble.deployed):
-        path = f"members[{index}]" if index < len(pipeline.ensemble.members) else "variant"
-        try:
-            match reference(str(member.model)):
-                case Factory(module, name):
-                    _look_up(module, name)
-                case _ if registry is not None:
+    """Tell of models that the registry does not hold."""
+    if pipeline.models is not None:
+        registry = Registry(pipeline.models)
+        for path, member in _deployed(pipeline):
+            if str(member.model).startswith("models:"):
+                try:
                     registry.resolve(member.model)
-        except GuidevaneError as absent:
-            told = Mistake(f"ensemble.{path}.model", str(absent))
-            if told not in mistakes_of(member, f"ensemble.{path}"):
-                yield told
+                except GuidevaneError as absent:
+                    yield Mistake(f"{path}.model", str(absent))
+
+
+def _factories(pipeline: Pipeline) -> Iterator[Mistake]:
+    """Tell of factories that are not there."""
+    for path, member in _deployed(pipeline):
+        if not list(mistakes_of(member)):
+            try:
+                match reference(member.model):
+                    case Factory(module, name):
+                        _look_up(module, name)
+            except Misconfigured as absent:
+                yield Mistake(f"{path}.model", str(absent))
+
+
+def _deployed(pipeline: Pipeline) -> Iterator[tuple[str, Member]]:
+    for index, member in enumerate(pipeline.ensemble.deployed):
+        yield f"ensemble.members[{index}]" if index < len(pipeline.ensemble.members) else "ensemble.variant", member
 
 
 def _look_up(module: str, name: str) -> None:

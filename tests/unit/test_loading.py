@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import pytest
 
-from guidevane.loading import examine
+from guidevane.loading import examine, load_pipeline
 
 MODULE = """
 from dataclasses import dataclass
@@ -113,3 +114,9 @@ def test_given_versions_then_those_are_told_that_the_pipelines_own_cannot_read(t
     found = told(schema=schema, contract=f"a.b.v{version}")
     assert found.startswith(tells)
     assert bool(found) == bool(tells)
+
+
+def test_given_a_room_where_the_members_code_is_not_then_it_loads_the_pipeline_all_the_same(told):
+    assert "there is no module 'nowhere'" in told(ensemble="Ensemble([Member('m', 'nowhere:Net')])")
+    module = next(name for name in sys.modules if name.startswith("author_test_given_a_room"))
+    assert load_pipeline(f"{module}:pipeline").ensemble.names == ("m",)
