@@ -15,14 +15,16 @@ from guidevane.errors import Misconfigured
 from guidevane.word import Mistake, nearest, word
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 _NUMBERS = {"int", "long", "float", "double"}
 _INTEGERS = {"int", "long"}
 _TEXT = {"string"}
+_WORDS = _TEXT | {"enum"}
+_COUNTED = _NUMBERS | {"boolean"}
 # What a person can read and a map of strings can hold.
 _SCALARS = _NUMBERS | _TEXT | {"boolean", "enum"}
-_MICROSECONDS = {"timestamp-millis": (1000, 1), "timestamp-nanos": (1, 1000)}
+_MICROSECONDS = {"timestamp-micros": (1, 1), "timestamp-millis": (1000, 1), "timestamp-nanos": (1, 1000)}
 # Seconds or milliseconds that were sent as microseconds lie in January 1970; nanoseconds, far after 2200.
 _SINCE = dt.date(1980, 1, 1)
 _EPOCH = dt.date(1970, 1, 1)
@@ -44,9 +46,10 @@ class Event:
     ``key`` orders events and is never null; ``id`` identifies an event (else its place in the topic does);
     ``time`` is when it happened, in microseconds since the epoch unless its logical type says otherwise (else the
     record's timestamp is). ``protected`` fields are watched and never seen by a model; ``pii`` fields are strings that
-    ingest replaces by pseudonyms; ``ranges`` are the inclusive bounds of numbers. An event that says it happened before
-    ``since``, or more than ``ahead_s`` after its record was written, is refused: a wrong unit, or a broken clock. So is
-    one with a text of more than ``longest`` characters (or bytes): it would be carried through every topic.
+    ingest replaces by pseudonyms, and neither ids nor protected, which stand in clear on every topic; ``ranges`` are
+    the inclusive bounds of numbers. An event that says it happened before ``since``, or more than ``ahead_s`` after its
+    record was written, is refused: a wrong unit, or a broken clock. So is one with a text of more than ``longest``
+    characters (or bytes): it would be carried through every topic.
 
     >>> ping = {"type": "record", "name": "net.ping", "fields": [{"name": "host", "type": "string"}]}
     >>> event = Event("net.ping.v1", schema=ping, key="host")
@@ -129,6 +132,19 @@ class Event:
         """Tell whether a field can be a time as windows read it: a whole number, of no other unit."""
         return bool(self.kinds(field)) and self.kinds(field) <= _INTEGERS and self._unit_of(field) == (1, 1)
 
+    def strangers(self, field: str, values: Sequence[int | str]) -> Iterator[Mistake]:
+        """Tell of values that a field never has behind ingest: all of another type, or one no symbol of its enum."""
+        kinds = self.kinds(field)
+        if field in self.pii:
+            yield Mistake("", f"'{field}' is personal, and only its pseudonym is seen", "take another field")
+        elif kinds and not any(kinds & (_WORDS if isinstance(value, str) else _COUNTED) for value in values):
+            yield Mistake("", f"'{field}' is {' or '.join(sorted(kinds))}, and none of these is", "write its values")
+        elif kinds & _WORDS == {"enum"}:
+            symbols = self._symbols(field)
+            for index, value in enumerate(values):
+                if isinstance(value, str) and value not in symbols:
+                    yield Mistake(f"[{index}]", f"'{field}' has no symbol {value!r}", nearest(value, symbols))
+
     def mistakes(self) -> Iterator[Mistake]:
         """Yield what is wrong with the contract."""
         try:
@@ -146,10 +162,15 @@ class Event:
             yield Mistake("key", f"field {self.key!r} may be null, and events without a key have no order")
         if self.id is not None:
             yield from self._field("id", self.id, _INTEGERS | _TEXT, "a string or an integer")
+            yield from self._in_clear("id", self.id, "an event's id")
         if self.time is not None:
-            yield from self._field("time", self.time, _INTEGERS, "a long: microseconds since the epoch")
+            yield from self._field("time", self.time, {"long"}, "a long: microseconds since the epoch")
+            if (logical := self._logical_type_of(self.time)) is not None and logical not in _MICROSECONDS:
+                says = f"field {self.time!r} is a {logical}, which is no moment for everybody"
+                yield Mistake("time", says, f"one of: {', '.join(_MICROSECONDS)}, or none for microseconds")
         for index, name in enumerate(self.protected):
             yield from self._field(f"protected[{index}]", name, _SCALARS, "a string, number, boolean or enum")
+            yield from self._in_clear(f"protected[{index}]", name, "a protected attribute")
         for index, name in enumerate(self.pii):
             yield from self._field(f"pii[{index}]", name, _TEXT, "a string, to hold the pseudonym")
         for name, (low, high) in self.ranges.items():
@@ -167,12 +188,26 @@ class Event:
         return self._unit_of(self.time)
 
     def _unit_of(self, name: str | None) -> tuple[int, int]:
+        return _MICROSECONDS.get(self._logical_type_of(name) or "", (1, 1))
+
+    def _logical_type_of(self, name: str | None) -> str | None:
         for field in self.history[self.version]["fields"]:
             if field["name"] == name:
                 for branch in _listed(field["type"]):
-                    if isinstance(branch, dict) and branch.get("logicalType") in _MICROSECONDS:
-                        return _MICROSECONDS[branch["logicalType"]]
-        return (1, 1)
+                    if isinstance(branch, dict) and "logicalType" in branch:
+                        return str(branch["logicalType"])
+        return None
+
+    def _symbols(self, name: str) -> tuple[str, ...]:
+        named = self.parsed["__named_schemas"]
+        (branches,) = (_listed(field["type"]) for field in self.parsed["fields"] if field["name"] == name)
+        enums = (branch if isinstance(branch, dict) else named.get(branch, {}) for branch in branches)
+        return tuple(symbol for each in enums for symbol in each.get("symbols", ()))
+
+    def _in_clear(self, path: str, name: str, what: str) -> Iterator[Mistake]:
+        if name in self.pii:
+            says = f"field {name!r} is personal, and {what} stands in clear on every topic"
+            yield Mistake(path, says, "take another field")
 
     def _field(self, path: str, name: str, kinds: set[str], wanted: str) -> Iterator[Mistake]:
         if name not in self.fields:

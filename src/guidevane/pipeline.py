@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field
 from guidevane.decision import Threshold
 from guidevane.ensemble import Ensemble
 from guidevane.event import Event
-from guidevane.features import KEY, TIME, Columns, FeatureSet, Window, columns_of
+from guidevane.features import KEY, TIME, Columns, Feature, FeatureSet, Fill, Window, columns_of, numbers
+from guidevane.monitors.monitor import named_twice
 from guidevane.slo import Degrade, Latency
 from guidevane.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
 from guidevane.word import Mistake, nearest, word
@@ -66,8 +67,17 @@ class Pipeline:
         return self.topics.specs(self.partitions, windows=self.windows_topic)
 
     def columns(self, events: Sequence[Mapping[str, Any]]) -> Columns:
-        """Return the columns that ``vector.matrix`` reads, of events in the order in which they came."""
+        """Return the columns that ``vector.matrix`` reads, of events in the order in which they came.
+
+        They are as the topics hold them: a field that is not there has the contract's default, one of 32 bits is
+        rounded to them (numbers within arrays, maps and records are not).
+        """
+        defaults = {field["name"]: field["default"] for field in self.event.parsed["fields"] if "default" in field}
+        events = [{**defaults, **each} for each in events]
         found = columns_of(events, [name for name in self.vector.reads if name not in {KEY, TIME}])
+        for name in found:
+            if self.event.kinds(name) == {"float"}:
+                found[name] = numbers(found[name]).astype(np.float32).astype(np.float64)
         if self.vector.windows:
             times = [self.event.time_us(each) for each in events]
             found[KEY] = np.array([str(each[self.event.key]) for each in events], dtype=object)
@@ -77,7 +87,11 @@ class Pipeline:
     def mistakes(self) -> Iterator[Mistake]:
         """Tell of names that do not meet: between event, features, members and monitors."""
         yield from self._features()
-        encoders = tuple(self.vector.slices) if not list(self.vector.mistakes()) else ()
+        encoders: tuple[str, ...] = ()
+        if all(map(_is_feature, self.features)):
+            told = list(self.vector.mistakes())
+            yield from told
+            encoders = () if told else tuple(self.vector.slices)
         for index, member in enumerate(self.ensemble.deployed):
             path = f"ensemble.members[{index}]" if index < len(self.ensemble.members) else "ensemble.variant"
             if encoders:
@@ -94,12 +108,13 @@ class Pipeline:
                 yield Mistake(f"monitors[{index}]", f"{monitor!r:.60} is no monitor", "see guidevane.monitors")
             else:
                 yield from (wrong.under(f"monitors[{index}]") for wrong in against(self))
+        yield from named_twice([each for each in self.monitors if hasattr(each, "mistakes_against")])
 
     def _features(self) -> Iterator[Mistake]:
-        yield from self.vector.mistakes()
         known = {*self.event.fields, KEY, TIME}
+        as_it_came = set(self.event.fields)
         for index, feature in enumerate(self.features):
-            if not callable(feature) or not hasattr(feature, "reads"):
+            if not _is_feature(feature):
                 yield Mistake(f"features[{index}]", f"{feature!r:.60} is no feature", "see guidevane.features")
                 continue
             for name in feature.reads:
@@ -116,10 +131,21 @@ class Pipeline:
                     )  # fmt: skip
             if isinstance(feature, Window):
                 yield from (wrong.under(f"features[{index}]") for wrong in self._window(feature))
+            against = getattr(feature, "mistakes_against", None)
+            if against is not None and getattr(feature, "field", None) in as_it_came:
+                yield from (wrong.under(f"features[{index}]") for wrong in against(self.event))
             known |= set(feature.writes)
+            if not isinstance(feature, Fill):
+                # What another feature made of a field may be of any type.
+                as_it_came -= set(feature.writes)
 
     def _window(self, window: Window) -> Iterator[Mistake]:
         if window.time == TIME and self.event.time is None:
             yield Mistake("at", "windows go by event time, and the events have none", "write Event(..., time=...)")
         elif window.at in self.event.fields and not self.event.in_microseconds(window.at):
             yield Mistake("at", f"field '{window.at}' must be a long: microseconds since the epoch")
+
+
+def _is_feature(given: Any) -> TypeGuard[Feature]:
+    # The class of a feature has all that a feature has, but no field yet.
+    return not isinstance(given, type) and callable(given) and hasattr(given, "reads")

@@ -1,7 +1,8 @@
 """Plain JSON values to what Avro would have decoded, by a schema.
 
 Plain means as people write JSON, not the Avro specification's JSON encoding: no union tags, bytes in base64.
-Unknown fields are passed over, and counted; missing ones take the schema's default.
+Unknown fields are passed over, and counted; a field may have a former name (``aliases``), as in Avro; missing ones take
+the schema's default.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class PlainJson:
         return read
 
     def _record(self, schema: Mapping[str, Any]) -> Read:
-        plan = [(field["name"], self._reader(field["type"])) for field in schema["fields"]]
+        plan = [(field["name"], field.get("aliases", ()), self._reader(field["type"])) for field in schema["fields"]]
         defaults = {field["name"]: field["default"] for field in schema["fields"] if "default" in field}
 
         def read(value: Any, depth: int) -> dict[str, Any]:
@@ -97,9 +98,11 @@ class PlainJson:
             filled = 0
             name = ""
             try:
-                for name, read_field in plan:
+                for name, aliases, read_field in plan:
                     if name in value:
                         found[name] = read_field(value[name], depth + 1)
+                    elif aliases and (former := next((each for each in aliases if each in value), None)) is not None:
+                        found[name] = read_field(value[former], depth + 1)
                     elif name in defaults:
                         found[name] = own(defaults[name])
                         filled += 1
@@ -142,8 +145,8 @@ class PlainJson:
         kind = self._kind(schema)
         whole = schema if isinstance(schema, dict) else self._shapes.get(schema, {})
         if kind in {"record", "error"}:
-            needed = {field["name"] for field in whole["fields"] if "default" not in field}
-            return lambda value: type(value) is dict and needed <= value.keys()
+            needed = [{field["name"], *field.get("aliases", ())} for field in whole["fields"] if "default" not in field]
+            return lambda value: type(value) is dict and not any(map(value.keys().isdisjoint, needed))
         if kind == "enum":
             symbols = set(whole["symbols"])
             return lambda value: type(value) is str and value in symbols

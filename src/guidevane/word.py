@@ -107,22 +107,25 @@ def mistakes_of(value: object, path: str = "") -> Iterator[Mistake]:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kept = getattr(value, "_mistakes", ())
         yield from (each.under(path) for each in kept)
+        sound = not kept
         for field in dataclasses.fields(value):
-            yield from mistakes_of(getattr(value, field.name, None), _join(path, field.name))
+            for each in mistakes_of(getattr(value, field.name, None), _join(path, field.name)):
+                sound = False
+                yield each
         check = getattr(value, "mistakes", None)
         if check is not None:
-            yield from (each.under(path) for each in (_beyond(kept, check) if kept else check()))
+            yield from (each.under(path) for each in (check() if sound else _beyond(kept, check)))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from mistakes_of(item, f"{path}[{index}]")
 
 
 def _beyond(kept: Sequence[Mistake], check: Callable[[], Iterator[Mistake]]) -> Iterator[Mistake]:
-    """Yield what a broken word can still tell of its whole fields, until it trips over a broken one."""
+    """Yield what a word that is broken, or holds one, can still tell of the whole, until it trips over the broken."""
     broken = {_first_of(each.path) for each in kept}
     try:
         yield from (each for each in check() if _first_of(each.path) not in broken)
-    except Exception:  # noqa: BLE001 - any of its fields may be of any type: what it tripped over is told already
+    except Exception:  # noqa: BLE001 - anything in it may be of any type: what it tripped over is told already
         return
 
 

@@ -240,6 +240,26 @@ def test_an_older_producers_avro_is_read_into_the_contracts_version():
     assert first["tags"] is not second["tags"]
 
 
+def test_a_field_that_was_renamed_is_read_by_its_former_name_in_json_as_in_avro():
+    def sale(name, **more):
+        part = {"type": "record", "name": "shop.part", "fields": [{"name": name, "type": "int", **more}]}
+        fields = [("customer", {"type": "string"}), (name, {"type": "int", "default": 0, **more})]
+        parts = {"name": "part", "type": ["null", part, "string"], "default": None}
+        named = [{"name": each, **kind} for each, kind in fields]
+        return {"type": "record", "name": "shop.sale", "fields": [*named, parts]}
+
+    catalogue = Catalogue()
+    codec = Codec(catalogue)
+    catalogue.learn(Event("shop.sale.v1", schema=sale("price"), key="customer"))
+    contract = Contract(Event("shop.sale.v2", schema=sale("amount", aliases=["price"]), key="customer"), codec)
+    older = {"customer": "c1", "price": 3, "part": {"price": 4}}
+    now = {"customer": "c1", "amount": 3, "part": {"amount": 4}}
+    assert contract.read(record(codec.encoder("shop.sale", version=1)(older))) == now
+    assert contract.read(record(json.dumps(older).encode())) == now
+    assert contract.read(record(json.dumps({**older, "amount": 5}).encode()))["amount"] == 5
+    assert contract.unknown_fields == 1
+
+
 sales = st.fixed_dictionaries(
     {
         "customer": st.text(min_size=1),

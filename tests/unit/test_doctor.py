@@ -76,6 +76,31 @@ def test_at_addresses_where_nobody_is_it_fails_and_exits_with_1(tmp_path, monkey
     assert "2 wrong" in done.stdout
 
 
+def test_a_ray_where_nobody_listens_is_a_failure_also_where_no_dashboard_is_named():
+    (port,) = free_ports(1)
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "nonsense"):
+        found = look(serving.ray, ray=address)
+        assert (found.status, found.says) == (Status.FAIL, f"nobody listens at {address}")
+    assert look(serving.ray, ray="auto").status is Status.WARN
+    assert look(serving.ray, ray="auto", ray_dashboard="nonsense").status is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SLS"}, "KAFKA_SECURITY_PROTOCOL is 'SASL_SLS' → write 'SASL_SSL'"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "set KAFKA_SASL_PLAIN_USERNAME"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "nowhere.pem"}, "KAFKA_SSL_CAFILE=nowhere.pem cannot"),
+    ],
+)
+def test_a_security_that_no_client_takes_is_told_once_by_its_variable(environ, says):
+    told = {"kafka": "127.0.0.1:1", "environ": environ}
+    broker = look(cluster.broker, **told)
+    assert broker.status is Status.FAIL
+    assert says in broker.says
+    assert {look(each, **told).status for each in (cluster.topics, cluster.clock)} == {Status.SKIP}
+
+
 async def test_a_check_that_hangs_or_breaks_is_told_and_the_others_are_not_kept_waiting():
     async def hangs(_):
         await asyncio.Event().wait()

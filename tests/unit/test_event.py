@@ -20,6 +20,7 @@ SALE = {
         {"name": "items", "type": ["null", "int"], "default": None},
         {"name": "part", "type": PART},
         {"name": "other_part", "type": "shop.part"},
+        {"name": "there", "type": {"type": "long", "logicalType": "local-timestamp-millis"}},
         {"name": "tags", "type": {"type": "array", "items": "string"}},
     ],
 }
@@ -37,8 +38,8 @@ def test_a_contract_without_mistakes_knows_its_fields():
     event = sale(time="at", protected=("part", "other_part"), pii=("customer",), ranges={"amount": (0, 1e6)})
     assert told(event) == []
     assert (event.name, event.version) == ("shop.sale", 1)
-    assert event.fields == ("customer", "at", "amount", "items", "part", "other_part", "tags")
-    assert event.numeric_fields == ("at", "amount", "items")
+    assert event.fields == ("customer", "at", "amount", "items", "part", "other_part", "there", "tags")
+    assert event.numeric_fields == ("at", "amount", "items", "there")
     assert event.nullable("items")
     assert not event.nullable("amount")
     assert event.parsed["name"] == "shop.sale"
@@ -51,7 +52,11 @@ def test_a_contract_without_mistakes_knows_its_fields():
         ({"key": "items"}, "key", "may be null"),
         ({"key": "tags"}, "key", "must be a string or an integer"),
         ({"id": "amount"}, "id", "must be a string or an integer"),
+        ({"id": "customer", "pii": ("customer",)}, "id", "an event's id stands in clear on every topic"),
+        ({"protected": ("customer",), "pii": ("customer",)}, "protected[0]", "stands in clear on every topic"),
         ({"time": "amount"}, "time", "microseconds"),
+        ({"time": "items"}, "time", "'items' is int → must be a long"),
+        ({"time": "there"}, "time", "local-timestamp-millis, which is no moment for everybody"),
         ({"time": "zzz"}, "time", "one of: customer, at"),
         ({"protected": ("part", "prt")}, "protected[1]", "write 'part'"),
         ({"protected": ("tags",)}, "protected[0]", "'tags' is array"),

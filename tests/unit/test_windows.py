@@ -18,6 +18,7 @@ from guidevane import (
     Misconfigured,
     Numeric,
     Pipeline,
+    Standardise,
     WindowCount,
     WindowDistinct,
     WindowMean,
@@ -158,11 +159,11 @@ def pipeline(*features: object, **event: object) -> Pipeline:
     from guidevane import Ensemble, Member
     from guidevane.word import collecting
 
-    told = {"time": "at"} | event
+    told = {"schema": SCHEMA, "time": "at"} | event
     with collecting():
         return Pipeline(
             name="net",
-            event=Event("net.reading.v1", schema=SCHEMA, key="host", **told),
+            event=Event("net.reading.v1", key="host", **told),
             features=[*features],
             ensemble=Ensemble(members=[Member("m", model="math:sqrt")]),
         )
@@ -219,6 +220,22 @@ def test_a_pipeline_gives_training_the_columns_that_serving_sees():
     made = pipeline(MEAN, Fill("mean", 0.0), Numeric("mean"))
     rows = [{"host": "a", "at": 5, "ms": 0, "value": v} for v in (None, 1.0, 2.0)]
     assert made.vector.matrix(made.columns(rows)).tolist() == [[0.0], [1.0], [1.5]]
+
+
+def test_a_field_of_32_bits_is_to_training_what_it_is_on_the_topics():
+    narrow = [*SCHEMA["fields"][:-1], {"name": "value", "type": ["null", "float"]}]
+    made = pipeline(MEAN, Numeric("mean"), Standardise("value", 0.1, 1e-6), schema={**SCHEMA, "fields": narrow})
+    rows = [{"host": "a", "at": 5, "ms": 0, "value": v} for v in (0.1, 0.7, 0.2)]
+    as_sent = [{**row, "value": float(np.float32(row["value"]))} for row in rows]
+    assert made.vector.matrix(made.columns(rows)).tobytes() == made.vector.matrix(made.columns(as_sent)).tobytes()
+    assert np.isnan(made.columns([{**rows[0], "value": None}])["value"][0])
+
+
+def test_a_field_that_training_data_lacks_has_the_contracts_default_as_in_serving():
+    fields = [*SCHEMA["fields"][:-1], {"name": "value", "type": "double", "default": 2.0}]
+    made = pipeline(MEAN, Numeric("mean"), Numeric("value"), schema={**SCHEMA, "fields": fields})
+    rows = [{"host": "a", "at": 5, "ms": 0, "value": 4.0}, {"host": "a", "at": 6, "ms": 0}]
+    assert made.vector.matrix(made.columns(rows)).tolist() == [[4.0, 4.0], [3.0, 2.0]]
 
 
 def test_only_windows_make_a_topic_and_other_windows_make_another_one():

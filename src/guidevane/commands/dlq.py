@@ -54,12 +54,12 @@ def list_letters(
     state_dir: StateDir = STATE_DIR,
 ) -> None:
     """List the newest dead letters, oldest first; ``redriven`` says where those lie that were sent again."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from guidevane.commands.letters import Wanted, find, known
     from guidevane.commands.records import as_json, plain
+    from guidevane.commands.table import show_table
 
     codec = codec_for(f"{name}.dlq", pipeline)
     wanted = _wanted(stage, cause, topic, partition, event_id, since, until)
@@ -83,7 +83,7 @@ def list_letters(
             )  # fmt: skip
             # Square brackets would be markup to rich.
             table.add_row(*(escape(plain(cell)) for cell in cells))
-        Console().print(table)
+        show_table(table)
         if letters:
             typer.echo(f"{len(letters)} dead letters; see one whole: guidevane dlq show {name} PLACE")
         else:

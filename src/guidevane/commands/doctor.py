@@ -59,11 +59,11 @@ def _as_json(found: Sequence[tuple[Check, Finding]]) -> None:
 
 
 def _for_people(found: Sequence[tuple[Check, Finding]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from guidevane.commands.records import plain
+    from guidevane.commands.table import show_table
 
     table = Table("check", "", "found", box=None)
     for check, finding in found:
@@ -74,6 +74,6 @@ def _for_people(found: Sequence[tuple[Check, Finding]]) -> None:
         if finding.mend:
             lines.append(f"→ [b]{escape(plain(finding.mend))}[/b]")
         table.add_row(check.name, f"[{colour}]{finding.status}[/{colour}]", "\n".join(lines))
-    Console().print(table)
+    show_table(table)
     counts = [sum(finding.status == status for _, finding in found) for status in _COLOURS]
     typer.echo("{} ok, {} to watch, {} wrong, {} not looked at".format(*counts))

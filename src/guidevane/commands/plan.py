@@ -212,8 +212,9 @@ def _say(document: object) -> None:
 
 
 def _show(found: Mapping[str, Any], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from guidevane.commands.table import show_table
 
     typer.echo(title)
     table = Table(box=None)
@@ -222,7 +223,7 @@ def _show(found: Mapping[str, Any], title: str) -> None:
     for name, each in found["settings"].items():
         cells = (name, each["hardware"], f"{each['replicas']}", f"{each['batch']}")
         table.add_row(*cells, f"{each['busy']:.0%}", f"{each['usd_per_hour']:.3f}")
-    Console().print(table)
+    show_table(table)
     p99 = "never for some" if found["p99_ms"] is None else f"{found['p99_ms']:.0f} ms"
     typer.echo(
         f"p99 {p99}, {found['miss']:.2%} late; {found['usd_per_hour']:.2f} USD an hour, "

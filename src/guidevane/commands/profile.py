@@ -102,11 +102,10 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _show(deployed: Sequence[Deployed], document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    # Into a file or a pipe, rows are as long as they are.
-    console = Console() if Console().is_terminal else Console(width=140)
+    from guidevane.commands.table import show_table
+
     for each in deployed:
         for curve in each.curves:
             together = "" if curve.members == (each.name,) else f" ({', '.join(curve.members)} together)"
@@ -120,7 +119,7 @@ def _show(deployed: Sequence[Deployed], document: dict[str, Any]) -> None:
                     _said(point.call_p50), _said(point.call_p99),
                     f"{point.batch / max(point.service_p50.at, 1e-9):.0f}",
                 )  # fmt: skip
-            console.print(table)
+            show_table(table)
         for other in each.untried:
             typer.echo(f"{each.name}, {other.kind}: not tried, {other.why}")
     stages = {name: each["latency_ms"] for name, each in document["stages"].items() if "latency_ms" in each}

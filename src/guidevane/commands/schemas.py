@@ -20,8 +20,13 @@ def check_history(
     mode: Annotated[
         str, typer.Option(help="BACKWARD, FORWARD or FULL, each also as <MODE>_TRANSITIVE.")
     ] = "FULL_TRANSITIVE",
+    *,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a place, a line each.")] = False,
 ) -> None:
     """Tell where versions of a contract cannot read each other; exits 1 where there is such a place."""
+    import dataclasses
+
+    from guidevane.commands.records import as_json
     from guidevane.compatibility import MODES, check_tree
     from guidevane.schema import SCHEMAS, read_history, read_tree
     from guidevane.word import nearest
@@ -32,29 +37,39 @@ def check_history(
     root = path or SCHEMAS
     problems = check_tree(root, wanted)
     for problem in problems:
-        typer.echo(str(problem))
+        typer.echo(as_json(dataclasses.asdict(problem)) if json else str(problem))
     if problems:
         raise typer.Exit(1)
+    if json:
+        return
     own = read_history(root)
     histories = [own] if own else list(read_tree(root).values())
     typer.echo(f"{len(histories)} contracts, {sum(map(len, histories))} versions: all are {wanted}")
 
 
 @app.command("list")
-def list_contracts() -> None:
+def list_contracts(
+    *,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a version, a line each.")] = False,
+) -> None:
     """List every contract and version, with the schema id that stands in front of its events."""
-    from rich.console import Console
     from rich.table import Table
 
     from guidevane.catalogue import Catalogue
+    from guidevane.commands.records import as_json
+    from guidevane.commands.table import show_table
 
     catalogue = Catalogue()
     table = Table("contract", "version", "schema id", "what it is", box=None)
     for name in catalogue.names():
         for schema in catalogue.versions(name):
             doc = str(schema.parsed.get("doc", ""))
-            table.add_row(name, f"v{schema.version}", str(schema.id), doc)
-    Console().print(table)
+            if json:
+                typer.echo(as_json({"contract": name, "version": schema.version, "schema_id": schema.id, "doc": doc}))
+            else:
+                table.add_row(name, f"v{schema.version}", str(schema.id), doc)
+    if not json:
+        show_table(table)
 
 
 @app.command("show")

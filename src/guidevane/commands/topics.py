@@ -29,10 +29,10 @@ def list_topics(
     state_dir: StateDir = STATE_DIR,
 ) -> None:
     """List a pipeline's topics and the platform's: partitions, end offsets added up, what each carries."""
-    from rich.console import Console
     from rich.table import Table
 
     from guidevane.commands.records import as_json
+    from guidevane.commands.table import show_table
 
     name = name_of(pipeline)
 
@@ -46,7 +46,7 @@ def list_topics(
         for row in rows:
             ever = "absent" if row["records_ever"] is None else f"{row['records_ever']:,}"
             table.add_row(row["topic"], str(row["partitions"]), ever, row["carries"])
-        Console().print(table)
+        show_table(table)
 
     ask(work, bootstrap, state_dir)
 

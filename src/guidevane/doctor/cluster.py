@@ -34,7 +34,7 @@ async def broker(where: Where) -> Finding:
         return skip(_NOBODY)
     try:
         found = await survey(_connection(where))
-    except Retryable as away:
+    except (Misconfigured, Retryable) as away:
         why = "every event travels through Kafka: without it nothing is accepted or decided, and nothing is lost"
         mend = "start it (`guidevane up`), or set KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL, ...) right"
         return fail(str(away), why, mend)
@@ -53,7 +53,7 @@ async def topics(where: Where) -> Finding:
         return skip(_NOBODY)
     try:
         found = await survey(_connection(where))
-    except Retryable:
+    except (Misconfigured, Retryable):
         return skip("no broker answers")
     pipelines = _pipelines(where, found)
     if not pipelines:
@@ -80,7 +80,11 @@ async def clock(where: Where) -> Finding:
     if where.kafka is None:
         return skip(_NOBODY)
     try:
-        offset_s, error_s = await clock_offset_s(_connection(where))
+        connection = _connection(where)
+    except Misconfigured:
+        return skip("no broker answers")
+    try:
+        offset_s, error_s = await clock_offset_s(connection)
     except Retryable:
         return skip("no broker answers")
     except Misconfigured as refused:

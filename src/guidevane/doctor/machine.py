@@ -201,7 +201,7 @@ async def ports(where: Where) -> Finding:
         "admin": ends.get("admin"),
         "ingest": ends.get("ingest"),
     }
-    away = [name for name, address in listening.items() if address and not await asyncio.to_thread(_listens, address)]
+    away = [name for name, address in listening.items() if address and not await asyncio.to_thread(listens, address)]
     if away:
         why = "endpoints.json says that it runs; what was killed left the file behind, or has died since"
         return fail(f"nobody listens for {', '.join(away)}", why, f"{down}, then `guidevane up`")
@@ -215,7 +215,7 @@ def _kept_ports(where: Where, down: str) -> Finding:
     taken = [
         number
         for number in map(int, re.findall(r"\d+", kept.read_text(encoding="utf-8")))
-        if _listens(f"127.0.0.1:{number}")
+        if listens(f"127.0.0.1:{number}")
     ]
     if taken:
         why = "the Kafka of this state folder keeps its ports for ever: clients remember them"
@@ -223,8 +223,9 @@ def _kept_ports(where: Where, down: str) -> Finding:
     return ok("nothing runs here; the ports that its Kafka keeps are free")
 
 
-def _listens(address: str) -> bool:
-    host, _, port = address.removeprefix("http://").removeprefix("https://").partition("/")[0].rpartition(":")
+def listens(address: str) -> bool:
+    """Tell whether somebody takes connections at ``host:port``, whatever scheme stands before it."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     try:
         with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=2.0):
             return True

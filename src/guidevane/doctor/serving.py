@@ -7,13 +7,17 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from guidevane.doctor.check import Finding, fail, ok, skip, warn
-from guidevane.doctor.machine import numbers
+from guidevane.doctor.machine import listens, numbers
 from guidevane.doctor.where import ask
 
 if TYPE_CHECKING:
     from guidevane.doctor.where import Where
 
 _NOBODY = "nothing runs under the state folder, and RAY_ADDRESS names nobody"
+_WHY = "the members of every ensemble run on Ray; without it decisions are fallbacks"
+_START = "start it (`guidevane up`, or `ray start --head`), or set RAY_ADDRESS right"
+_OWN = {"auto", "local"}
+"""What RAY_ADDRESS may say beside an address: whatever Ray finds or starts on this machine."""
 _UNAUTHORISED = {401, 403}
 _OK = 200
 
@@ -23,22 +27,27 @@ async def ray(where: Where) -> Finding:
     if where.ray is None:
         return skip(_NOBODY)
     if where.ray_dashboard is None:
-        mend = "export RAY_API_SERVER_ADDRESS=http://HOST:8265"
-        return warn(f"{where.ray} is named, its dashboard is not", "the controller scales replicas through it", mend)
-    why = "the members of every ensemble run on Ray; without it decisions are fallbacks"
+        return await _without_dashboard(where.ray)
     try:
         status, told = await asyncio.to_thread(ask, f"{where.ray_dashboard}/api/ray/version", where.token())
-    except OSError as away:
-        says = f"{where.ray_dashboard} does not answer: {away}"
-        return fail(says, why, "start it (`guidevane up`, or `ray start --head`), or set RAY_ADDRESS right")
+    except (OSError, ValueError) as away:
+        # A ValueError is what an address that is no URL gets.
+        return fail(f"{where.ray_dashboard} does not answer: {away}", _WHY, _START)
     if status in _UNAUTHORISED:
         return fail(
-            f"{where.ray_dashboard} refuses us ({status})", why, "export RAY_AUTH_TOKEN_PATH=FILE with its token"
+            f"{where.ray_dashboard} refuses us ({status})", _WHY, "export RAY_AUTH_TOKEN_PATH=FILE with its token"
         )
     if status != _OK:
         # A dashboard without the module that tells; whether Serve is there, the next check asks.
         return ok(f"answers at {where.ray}, and tells no release ({status})")
     return _release(where, str(told.get("ray_version", "")) if isinstance(told, dict) else "")
+
+
+async def _without_dashboard(address: str) -> Finding:
+    if address not in _OWN and not await asyncio.to_thread(listens, address):
+        return fail(f"nobody listens at {address}", _WHY, _START)
+    mend = "export RAY_API_SERVER_ADDRESS=http://HOST:8265"
+    return warn(f"{address} is named, its dashboard is not", "the controller scales replicas through it", mend)
 
 
 def _release(where: Where, theirs: str) -> Finding:
@@ -59,7 +68,7 @@ async def members(where: Where) -> Finding:
         return skip(_NOBODY)
     try:
         status, told = await asyncio.to_thread(ask, f"{where.ray_dashboard}/api/serve/applications/", where.token())
-    except OSError:
+    except (OSError, ValueError):
         return skip("Ray does not answer")
     if status != _OK or not isinstance(told, dict):
         return skip(f"Serve does not tell ({status})")

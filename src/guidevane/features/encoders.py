@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, Field
 
+from guidevane.features.asking import AsksNumbers
 from guidevane.features.columns import Columns, numbers
 from guidevane.word import Mistake, word
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from guidevane.event import Event
 
 
 class _Encodes:
@@ -43,7 +46,7 @@ class _Single(_Encodes):
 
 
 @word
-class Numeric(_Single):
+class Numeric(AsksNumbers, _Single):
     """The number as it is.
 
     >>> Numeric("amount")({"amount": np.array([3.0])})["amount.number"].tolist()
@@ -60,7 +63,7 @@ class Numeric(_Single):
 
 
 @word
-class Standardise(_Single):
+class Standardise(AsksNumbers, _Single):
     """The number, less ``mean``, in units of ``std``: literals of the training data, never of the stream.
 
     >>> Standardise("age", mean=40.0, std=20.0)({"age": np.array([60.0])})["age.standardised"].tolist()
@@ -79,6 +82,7 @@ class Standardise(_Single):
 
 
 class _Categorical:
+    field: str
     categories: Annotated[Sequence[int | str], AfterValidator(tuple)]
 
     @cached_property
@@ -113,6 +117,10 @@ class _Categorical:
             if category in seen:
                 yield Mistake(f"categories[{index}]", f"{category!r} is there twice", "remove one")
             seen.add(category)
+
+    def mistakes_against(self, event: Event) -> Iterator[Mistake]:
+        """Tell of categories that the field never is: their place would be empty, and nobody would notice."""
+        yield from (wrong.under("categories") for wrong in event.strangers(self.field, self.categories))
 
 
 @word

@@ -13,7 +13,8 @@ class Feature(Protocol):
     """What every feature is: a function of columns that says what it reads and writes.
 
     Your own must be frozen dataclasses (their fields are what ``FeatureSet.identity`` hashes),
-    must return new columns and leave the given ones alone, and must treat each row for itself.
+    must return new columns and leave the given ones alone, and must treat each row for itself. One that has a ``field``
+    may also have ``mistakes_against(event)``: what ``guidevane check`` tells of the field as the contract has it.
     """
 
     @property

@@ -83,9 +83,10 @@ class FeatureSet:
         """Return 16 hex characters that change whenever a definition or the order does, and else never.
 
         Hashed are the names of the classes and the values of the fields, not the code of an author's own feature:
-        who changes what such a feature computes, renames it. Raises ``Misconfigured`` where one is no dataclass.
+        who changes what such a feature computes, renames it. Raises ``Misconfigured`` where one is no dataclass, or has
+        a field that JSON cannot hold.
         """
-        text = json.dumps([_definition(feature) for feature in self.features], sort_keys=True)
+        text = f"[{', '.join(map(_definition, self.features))}]"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def places(self, encoders: Sequence[str] | None) -> NDArray[np.intp]:
@@ -150,6 +151,10 @@ class FeatureSet:
                 if feature.name in seen:
                     yield Mistake(f"features[{index}].name", f"'{feature.name}' is there twice", "write name=...")
                 seen.add(feature.name)
+            try:
+                _definition(feature)
+            except Misconfigured as wrong:
+                yield Mistake(f"features[{index}]", str(wrong))
         yield from self._unread()
         yield from self._windows()
 
@@ -185,7 +190,7 @@ def _encodes(feature: Feature) -> TypeGuard[Encoder]:
     return getattr_static(feature, "width", None) is not None
 
 
-def _definition(feature: Feature) -> list[object]:
+def _definition(feature: Feature) -> str:
     kind = type(feature)
     # Ours keep their identity wherever their module moves.
     ours = kind.__module__.startswith("guidevane.features.")
@@ -194,4 +199,7 @@ def _definition(feature: Feature) -> list[object]:
         fields = dataclasses.fields(feature)  # type: ignore[arg-type]
     except TypeError:
         raise Misconfigured(f"feature {name} is no dataclass: what it is cannot be told") from None
-    return [name, {field.name: getattr(feature, field.name) for field in fields}]
+    try:
+        return json.dumps([name, {field.name: getattr(feature, field.name) for field in fields}], sort_keys=True)
+    except (TypeError, ValueError) as wrong:
+        raise Misconfigured(f"feature {name} cannot be written as JSON: {wrong} → use numbers, texts, tuples") from None

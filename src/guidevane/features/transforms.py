@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
+from guidevane.features.asking import AsksNumbers
 from guidevane.features.columns import Columns, numbers
 from guidevane.word import Mistake, word
 
@@ -27,7 +28,7 @@ class _InPlace:
 
 
 @word
-class Clip(_InPlace):
+class Clip(AsksNumbers, _InPlace):
     """Bound one field, so that one wild sensor cannot own a prediction; what is missing stays missing.
 
     >>> Clip("amount", low=0.0, high=100.0)({"amount": np.array([250.0, 7.0])})["amount"].tolist()
@@ -73,7 +74,7 @@ class Fill(_InPlace):
 
 
 @word
-class Log1p(_InPlace):
+class Log1p(AsksNumbers, _InPlace):
     """Replace a field by ``log(1 + x)``; what lies below -1 becomes NaN, and its event a dead letter.
 
     >>> Log1p("amount")({"amount": np.array([0.0])})["amount"].tolist()

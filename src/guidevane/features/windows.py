@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from guidevane.errors import Misconfigured
+from guidevane.features.asking import AsksNumbers
 from guidevane.word import Mistake, word
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class Total(NamedTuple):
 
 
 @word
-class WindowMean(Window):
+class WindowMean(AsksNumbers, Window):
     """The mean of a field over the window, missing values left out; NaN where there are none (``Fill`` can follow).
 
     >>> mean = WindowMean("price", size_s=7200, step_s=3600, name="mean")

@@ -31,8 +31,10 @@ class Drift:
     """Watch the mean of the score, of one numeric field, or of ``"all"`` of them, with River's ADWIN.
 
     ADWIN wants values between 0 and 1. The score is there already; a field is scaled by its declared range, one
-    without a range by the least and the greatest of its first 500 values; what lies beyond is clipped. A smaller
-    ``delta`` is slower and quieter; it is set for independent values: autocorrelated ones alarm more often.
+    without a range by the least and the greatest of its first 500 values (half and one and a half times the value,
+    where all are equal); what lies beyond is clipped, also of scores that are no probabilities. So one wild value among
+    the 500, or a declared range far wider than what comes, hides changes. A smaller ``delta`` is slower and quieter; it
+    is set for independent values: autocorrelated ones alarm more often.
 
     >>> Drift(signal="score", delta=0.002).name
     'drift'
@@ -104,7 +106,10 @@ class SignalDrift:
         self._reference.append(float(value))
         if len(self._reference) < REFERENCE:
             return None
-        self._settle(min(self._reference), max(self._reference))
+        low, high = min(self._reference), max(self._reference)
+        # A value that never changed lies in the middle of its scale, so that it is seen to rise and to fall.
+        margin = 0.0 if low < high else abs(low) / 2 or 0.5
+        self._settle(low - margin, high + margin)
         changes = [self._feed(held) for held in self._reference]
         self._reference = []
         return next((change for change in reversed(changes) if change), None)

@@ -224,17 +224,22 @@ def unknown(what: str, names: Iterable[str], known: Sequence[str], path: str) ->
             yield Mistake(path, f"there is no {what} {name!r}", nearest(name, known))
 
 
+def named_twice(declared: Sequence[Declared]) -> list[Mistake]:
+    """Tell of names that several monitors have: what is remembered of one would be taken for the other's."""
+    return [
+        Mistake("monitors", f"{count} monitors have the name {name!r}", "give each its own name=...")
+        for name, count in Counter(each.name for each in declared).items()
+        if count > 1
+    ]
+
+
 def watch(declared: Sequence[Declared], pipeline: Watched) -> list[tuple[Declared, Monitor]]:
     """Build the live monitors of a pipeline, each with what declared it.
 
     Raises ``Misconfigured`` with every mistake at once: names that the event does not have, monitors of one name.
     """
     wrong = [mistake.under(each.name) for each in declared for mistake in each.mistakes_against(pipeline)]
-    wrong += [
-        Mistake("monitors", f"{count} monitors have the name {name!r}", "give each its own name=...")
-        for name, count in Counter(each.name for each in declared).items()
-        if count > 1
-    ]
+    wrong += named_twice(declared)
     if wrong:
         raise Misconfigured("\n".join(map(str, wrong)))
     return [(each, monitor) for each in declared for monitor in each.watch(pipeline)]

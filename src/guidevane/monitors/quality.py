@@ -60,6 +60,8 @@ class Quality:
         if self.fields != "all":
             yield from unknown("field", self.fields, pipeline.event.fields, "fields")
         yield from unknown("field", self.categories, pipeline.event.fields, "categories")
+        for field, known in self.categories.items():
+            yield from (wrong.under(f"categories.{field}") for wrong in pipeline.event.strangers(field, known))
 
     def watch(self, pipeline: Watched) -> list[FieldQuality]:
         """Build one monitor per field, ``<name>.<field>``."""

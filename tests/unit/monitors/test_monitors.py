@@ -138,6 +138,14 @@ def test_given_a_score_that_moves_drift_tells_soon_and_shows_both_means():
     assert alerts[0]["evidence"]["after"] > 0.3
 
 
+@pytest.mark.parametrize(("before", "after"), [(40.0, 30.0), (40.0, 50.0), (0.0, -0.3), (-1e6, -8e5), (5e-9, 1e-9)])
+def test_given_a_value_that_never_changed_drift_tells_of_it_whichever_way_it_goes(before, after):
+    [hours] = live(Drift(signal="hours"))
+    assert told(hours, [{"hours": before}] * 2000) == []
+    [at] = told(hours, [{"hours": after}] * 400)
+    assert at < 200
+
+
 def test_given_a_score_that_stays_drift_is_silent():
     rng = random.Random(3)
     [score] = live(Drift())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from loadtests.live.deploying import BatchingReplica, EmulatedReplica
 
+from guidevane.errors import Misconfigured
 from guidevane.pipelines.employment import pipeline
 from guidevane.services.inference.replica import MemberReplica, identity_of, specs
 from guidevane.testing import LocalMembers
@@ -57,3 +58,16 @@ def test_given_another_model_then_the_replica_has_another_identity():
 def test_given_the_live_benchs_replicas_then_rooms_can_ask_them_as_they_ask_ours(emulated: type) -> None:
     ours, theirs = (inspect.signature(each.predict).parameters for each in (MemberReplica, emulated))
     assert {name: each.kind for name, each in ours.items()} == {name: each.kind for name, each in theirs.items()}
+
+
+class Heavy:
+    """A model whose weights are nowhere."""
+
+    def __init__(self) -> None:
+        raise FileNotFoundError("weights.pt is not here")
+
+
+def test_given_a_member_that_cannot_be_loaded_then_the_replica_says_which_and_why() -> None:
+    spec = replace(ALL[0], name="heavy", model=f"{__name__}:Heavy")
+    with pytest.raises(Misconfigured, match=r"member heavy cannot be loaded: FileNotFoundError\('weights.pt"):
+        MemberReplica([asdict(spec)])

@@ -28,7 +28,7 @@ PAYMENT = {
     "fields": [
         {"name": "card", "type": "string"},
         {"name": "amount", "type": "double"},
-        {"name": "payment_id", "type": ["null", "string"], "default": None},
+        {"name": "payment_id", "type": ["null", "string", "long"], "default": None},
     ],
 }
 URL = "/v1/pipelines/fraud/events"
@@ -142,6 +142,12 @@ async def test_given_the_same_idempotency_key_then_a_batch_gets_the_same_ids_aga
 async def test_given_an_event_with_an_id_of_its_own_then_headers_do_not_rename_it() -> None:
     answer = await Shop().post(payment(payment_id="mine"), X_Event_Id="other", Idempotency_Key="k1")
     assert answer.json()["event_ids"] == ["mine"]
+
+
+@pytest.mark.parametrize(("own", "named"), [(0, "0"), (7, "7"), ("", "other")])
+async def test_given_an_id_that_is_a_number_then_it_counts_as_over_kafka_zero_too(own, named: str) -> None:
+    answer = await Shop().post(payment(payment_id=own), X_Event_Id="other")
+    assert answer.json()["event_ids"] == [named]
 
 
 async def test_given_one_id_for_many_events_then_the_request_is_refused() -> None:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.runtime.test_worker import FAST, Crash, Saboteur, committed, run_until
-from tests.unit.services.windowed import CODEC, PIPELINE, offline, served
+from tests.unit.services.windowed import CODEC, PIPELINE, SCHEMA, offline, served
 
-from guidevane import Misconfigured
+from guidevane import Ensemble, Fill, Member, Misconfigured, Numeric, WindowCount
 from guidevane.contract import Contract
 from guidevane.log import Fetch, Message, Partition, Record
 from guidevane.log.memory import MemoryLog
@@ -25,7 +25,7 @@ from guidevane.services.ingest.service import Ingest, ingest_stage
 from guidevane.services.preprocess.service import Preprocess, preprocess_stage
 from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
-from guidevane.testing import ManualClock
+from guidevane.testing import ManualClock, run_pipeline
 
 pytest.importorskip("faust", reason="the extra 'windows' brings Faust")
 
@@ -288,3 +288,15 @@ async def test_what_is_forgotten_comes_back_from_the_changelog_alone():
     assert changes == {}
     [fresh], _ = memory.advance([last], [3])
     assert fresh.body.windows["visits"] == 4
+
+
+async def test_an_event_that_does_not_say_when_it_happened_is_the_same_to_training_and_to_serving():
+    fields = [{**each, "type": ["null", "long"]} if each["name"] == "at" else each for each in SCHEMA["fields"]]
+    features = (WindowCount(60.0, name="visits"), Fill("visits", -1.0), Numeric("visits"))
+    event = replace(PIPELINE.event, schema={**SCHEMA, "fields": fields}, pii=())
+    ensemble = Ensemble([Member("m", "guidevane.drill.light:Low")])
+    pipeline = replace(PIPELINE, event=event, features=features, ensemble=ensemble)
+    visits = [{"who": "ann", "at": at, "id": None, "paid": None, "shop": "x"} for at in (BEGAN_US, None, BEGAN_US + 1)]
+    log = (await run_pipeline(pipeline, visits)).log
+    written = [CODEC.decode("features", record.value, record.headers)["vector"] for record in log.records("p.features")]
+    assert b"".join(written) == pipeline.vector.matrix(pipeline.columns(visits)).tobytes()

@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 import os
+import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +29,7 @@ from guidevane.services.inference.replica import MemberReplica, MemberSpec, Said
 from guidevane.services.inference.routing import ShortestQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from guidevane.pipeline import Pipeline
     from guidevane.services.inference.service import Inference
@@ -40,6 +41,7 @@ _ATTEMPTS = 3
 # against a bound of four fell to 22 a second).
 _ONGOING = 64
 _ASK_S = 10.0
+_UNLOADABLE = re.compile(r"Misconfigured: (member \S+ cannot be loaded: .*)")
 ROUTING = RequestRouterConfig(request_router_class=ShortestQueue)
 
 
@@ -85,14 +87,30 @@ def _deploy(app: str, wanted: Mapping[str, Sequence[MemberSpec]], gpus: float) -
     root, *rest = wanted.items()
     # One application needs one root: the first deployment holds the handles of the others, unused,
     # which spares a replica that would only hold handles.
-    serve.run(
-        _bound(*root, gpus, tuple(_bound(*each, gpus) for each in rest)),
-        name=app,
-        route_prefix=None,
-        external_scaler_enabled=True,
-        # A line of log for every call costs a replica as much as a small model.
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
-    )
+    try:
+        serve.run(
+            _bound(*root, gpus, tuple(_bound(*each, gpus) for each in rest)),
+            name=app,
+            route_prefix=None,
+            external_scaler_enabled=True,
+            # A line of log for every call costs a replica as much as a small model.
+            logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        )
+    except RuntimeError as failed:
+        told = [each.message for each in serve.status().applications[app].deployments.values()]
+        if (says := unloadable(told)) is not None:
+            raise Misconfigured(says) from failed
+        raise
+
+
+def unloadable(messages: Iterable[str]) -> str | None:
+    """Return what a replica said that could not load its member, as Serve passes it on within a traceback.
+
+    >>> unloadable(["", "failed to start 3 times: ... errors.Misconfigured: member m cannot be loaded: OSError()"])
+    'member m cannot be loaded: OSError()'
+    """
+    found = (_UNLOADABLE.search(message) for message in messages)
+    return next((each[1].strip() for each in found if each is not None), None)
 
 
 def _bound(name: str, specs: Sequence[MemberSpec], gpus: float, others: tuple[Any, ...] = ()) -> Any:

@@ -101,7 +101,7 @@ class MemberReplica:
         # ``others`` are the handles of the other deployments: Serve deploys what its root is bound to.
         del others
         self.specs = [MemberSpec(**spec) for spec in specs]
-        self.members = {spec.name: _Loaded(spec) for spec in self.specs}
+        self.members = {spec.name: _load(spec) for spec in self.specs}
         freeze()
 
     async def predict(self, matrix: Vectors, names: Sequence[str], *, pressed: bool = False) -> list[Said]:
@@ -152,6 +152,14 @@ class _Loaded:
             # Told, not raised: another member's answer travels beside it.
             return Said(None, self.predictor.version, time.perf_counter() - started, f"{self.name}: {raised!r:.200}")
         return Said(scores, self.predictor.version, time.perf_counter() - started)
+
+
+def _load(spec: MemberSpec) -> _Loaded:
+    try:
+        return _Loaded(spec)
+    except Exception as broken:
+        # Serve tells no more of a constructor than what it raised: it names the member, and what a person must mend.
+        raise Misconfigured(f"member {spec.name} cannot be loaded: {broken!r:.500}") from broken
 
 
 def _gpu() -> bool:

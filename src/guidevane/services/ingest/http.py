@@ -80,7 +80,7 @@ class Entry:
     def id_of(self, event: Mapping[str, Any]) -> str | None:
         """Return the id that an event brings, in its contract's id field or in ``event_id``."""
         own = event.get(self.contract.event.id or "event_id")
-        return str(own) if own else None
+        return None if own is None else str(own) or None
 
     def key_of(self, event: Mapping[str, Any]) -> bytes:
         """Return the Kafka key of an event."""

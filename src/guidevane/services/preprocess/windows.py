@@ -81,6 +81,7 @@ class WindowTable:
         self.windows = pipeline.vector.windows
         self._read = read
         self._key = pipeline.event.key
+        self._time_us = pipeline.event.time_us
         # Never started: no consumer, no agent, no web server, no transactions. Faust's part is the table.
         self._app = faust.App(
             self.topic,
@@ -148,7 +149,8 @@ class WindowTable:
         for window, before in zip(
             self.windows, held.kept if held is not None else (None,) * len(self.windows), strict=True
         ):
-            time = accepted["event_time_us"] if window.time == TIME else row.get(window.time)
+            # Not the envelope's time: where an event says none, that is its record's, which training never saw.
+            time = self._time_us(row) if window.time == TIME else row.get(window.time)
             after, found[window.name] = window.see(before, time, row.get(window.field) if window.field else None)
             kept.append(after)
         self._table[key] = changes[record.partition, key] = Held(origin, tuple(kept))
