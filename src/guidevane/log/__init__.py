@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from guidevane.topics import TopicSpec
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Names, not all of them different, with their values; Kafka lets a value be null."""
 
 
 class Partition(NamedTuple):

@@ -212,7 +212,7 @@ async def _restored(log: Log, topics: Topics, letter: Record, ends: Mapping[int,
     root = f"{letter.partition}/{offset}".encode()
     if len(headers) >= len(_OURS) and tuple(name for name, _ in headers[-2:]) == _OURS:
         # It was redriven before, and died again.
-        root, headers = headers[-1][1], headers[:-2]
+        root, headers = headers[-1][1] or root, headers[:-2]
     ours: Headers = ((REDRIVE, place_of(letter).encode()), (ROOT, root))
     return Message(key, value, (*headers, *ours))
 

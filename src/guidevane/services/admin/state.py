@@ -251,7 +251,7 @@ def dead_letter_of(record: Record) -> DeadLetter:
         event_id=None if event_id is None else event_id.decode(errors="replace"),
         key_base64=None if record.key is None else base64.b64encode(record.key[:_SHOWN_BYTES]).decode(),
         headers={
-            name: content.decode(errors="replace")[:_SHOWN_BYTES]
+            name: None if content is None else content.decode(errors="replace")[:_SHOWN_BYTES]
             for name, content in record.headers
             if not name.startswith(PREFIX)
         },
