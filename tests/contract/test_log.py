@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -11,9 +12,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from guidevane.errors import Fenced, Misconfigured, Reject, Retryable
+from guidevane.errors import Fenced, Misconfigured, Reject, Retryable, TooLarge
 from guidevane.log import Committed, Fetch, Log, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
+from guidevane.log.renewed import Renewed
 from guidevane.topics import TopicSpec
 from log_fixture import PARTITIONS, gather, settle
 
@@ -308,6 +310,19 @@ async def test_a_message_that_the_broker_will_not_take_is_rejected(kafka_bootstr
     producer = await log.producer(name="p")
     with pytest.raises(Reject, match="exceeds the limit"):
         await producer.send_keyed(name, Message(b"k", b"x" * (8 << 20)))
+    await producer.close()
+    await log.close()
+
+
+@pytest.mark.kafka
+async def test_who_writes_as_long_as_a_room_lives_goes_on_behind_what_the_broker_refused(kafka_bootstrap: str):
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 1, {"max.message.bytes": "10000"})])
+    producer = await Renewed.open(log, name="p")
+    with pytest.raises(TooLarge):
+        await producer.send(name, 0, [Message(b"k", os.urandom(20_000))])
+    assert await producer.send(name, 0, [Message(b"k", b"small")]) == 0
     await producer.close()
     await log.close()
 

@@ -20,6 +20,7 @@ from guidevane.errors import GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
+from guidevane.log.renewed import Renewed
 from guidevane.runtime.limit import DeadLetterLimit
 from guidevane.runtime.loop import loop_runner
 from guidevane.runtime.retry import Backoff
@@ -142,7 +143,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
         codec = Codec(catalogue)
         room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)
         await patiently(room, lambda: log.ensure(pipeline.specs()))
-        producer = await patiently(room, lambda: log.producer(name=f"{settings.instance}-telemetry"))
+        producer = await patiently(room, lambda: Renewed.open(log, name=f"{settings.instance}-telemetry"))
         open_.push_async_callback(producer.close)
         publisher = Publisher(metrics, producer, codec.encoder("telemetry"), clock)
         speaking = asyncio.create_task(publisher.run(stop))
