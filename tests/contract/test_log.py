@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 import uuid
@@ -12,12 +13,22 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from guidevane.errors import Fenced, Misconfigured, Reject, Retryable, TooLarge
-from guidevane.log import Committed, Fetch, Log, Message, Partition
+from guidevane.errors import Fenced, Misconfigured, Ousted, Reject, Retryable, TooLarge
+from guidevane.log import Committed, Consumer, Fetch, Log, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.log.renewed import Renewed
 from guidevane.topics import TopicSpec
 from log_fixture import PARTITIONS, gather, settle
+
+
+async def until_ousted(members: list[Consumer], topic: str) -> None:
+    for each in itertools.cycle(members):
+        try:
+            await each.commit({Partition(topic, 0): Committed(0)})
+        except Ousted:
+            return
+        except Fenced:
+            """Its partitions are changing hands."""
 
 
 class Ear:
@@ -225,6 +236,18 @@ async def test_a_static_member_that_comes_back_gets_its_partitions_without_waiti
     assert time.monotonic() - started < 5.0
     await second.close()
     await first.close()
+
+
+async def test_of_two_members_with_one_name_the_group_forgets_one_and_says_so(log: Log, topic: str):
+    twins = [log.consumer([topic], group=f"g-{topic}", instance="i-1") for _ in range(2)]
+    for each in twins:
+        await each.start()
+        await settle([each], topic)
+    # Which of the two it is changes as often as they come to know of it.
+    async with asyncio.timeout(20):
+        await until_ousted(twins, topic)
+    for each in twins:
+        await each.close()
 
 
 async def test_a_static_member_that_resigns_leaves_its_partitions_to_the_others_at_once(log: Log, topic: str):

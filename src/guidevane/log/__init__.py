@@ -145,7 +145,10 @@ class Consumer(Protocol):
         ...
 
     async def commit(self, offsets: Mapping[Partition, Committed]) -> None:
-        """Write the group's place down. Raises ``Fenced`` where this member no longer owns a partition."""
+        """Write the group's place down. Raises ``Fenced`` where this member no longer owns a partition.
+
+        ``Ousted`` is raised where the group does not know this member at all.
+        """
         ...
 
     def gather(self, fetch: Fetch) -> None:
