@@ -400,6 +400,22 @@ def test_given_a_journal_cut_in_the_middle_of_a_line_that_line_is_left_out(tmp_p
     assert store.load() == (None, [Span(where, 0, 5)])
 
 
+def test_given_a_journal_that_is_damaged_then_it_counts_up_to_there(tmp_path):
+    store = Store(tmp_path)
+    where = Partition("p.labels", 3)
+    store.open()
+    store.load()
+    for start in (0, 5, 9):
+        store.note([Span(where, start, start + 4)])
+    store.close()
+    journal = tmp_path / "journal-0.jsonl"
+    first, second, third = journal.read_bytes().splitlines(keepends=True)
+    # As filesystems leave it that had a file's length on the disk, and not yet what was in it.
+    journal.write_bytes(first + bytes(len(second) - 1) + b"\n" + third)
+
+    assert store.load() == (None, [Span(where, 0, 4)])
+
+
 def test_given_a_damaged_snapshot_the_store_says_what_to_do(tmp_path):
     store = Store(tmp_path)
     store.open()
