@@ -204,6 +204,7 @@ async def test_ranges_are_read_as_they_stand(log: Log, topic: str):
     await producer.send(topic, 2, [Message(None, b"%d" % i) for i in range(6)])
     assert (await log.ends(topic))[2] == 6
     assert (await log.ends(topic))[0] == 0
+    assert await log.starts(topic) == dict.fromkeys(range(PARTITIONS), 0)
     assert [r.offset for r in await log.read(Partition(topic, 2), 1, 4)] == [1, 2, 3]
     assert [r.offset for r in await log.read(Partition(topic, 2), 4)] == [4, 5]
     assert list(await log.read(Partition(topic, 0), 0)) == []

@@ -257,6 +257,10 @@ class Log(Protocol):
         """Return the end offset (the next to be written) of each partition."""
         ...
 
+    async def starts(self, topic: str) -> Mapping[int, int]:
+        """Return the offset of each partition from which on the log keeps what was written."""
+        ...
+
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that do not exist. Raises ``Misconfigured`` where one exists with other partitions."""
         ...

@@ -62,12 +62,19 @@ async def take_over(
     source = stages[0]
     topics = {source.input, *(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
     ends = {topic: await log.ends(topic) for topic in topics}
+    starts = await log.starts(source.input)
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
         place, end = Place.of(committed), ends[source.input].get(number, 0)
         if place.offset > end:
             raise shrunk(partition, end, place.offset)
+        if committed is not None and (kept := starts.get(number, 0)) > place.offset:
+            _log.error(
+                "%s/%d begins at offset %d, and nobody has answered what came from %d on: %d records at most were "
+                "deleted unanswered → give the topic a retention longer than the pipeline may be down, or behind",
+                partition.topic, number, kept, place.offset, kept - place.offset,
+            )  # fmt: skip
         _forget_what_is_gone(partition, place, ends)
         letters = await _since(log, Partition(dlq, number), place.outputs.get(dlq, 0), ends[dlq])
         owned[partition] = Ownership(place, place.offset, [])

@@ -115,3 +115,15 @@ async def test_given_strays_on_an_output_then_no_event_passes_for_answered():
     stages = [upper("one", "p.events", "p.out", first=True)]
     await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 3)
     assert [origin_of(record, first=False) for record in log.records("p.out")] == [None, 0, 1, 2]
+
+
+async def test_given_events_that_were_deleted_before_anybody_answered_then_whoever_takes_over_says_how_many(caplog):
+    log = MemoryLog(1)
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
+    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 5)
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5, 9)])
+    log.topic("p.events")[0].start = 7
+    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 9)
+    assert [origin_of(record, first=False) for record in log.records("p.out")] == [0, 1, 2, 3, 4, 7, 8]
+    assert "p.events/0 begins at offset 7, and nobody has answered what came from 5 on: 2 records" in caplog.text
