@@ -63,6 +63,7 @@ async def take_over(
     topics = {source.input, *(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
     ends = {topic: await log.ends(topic) for topic in topics}
     starts = await log.starts(source.input)
+    await _tell_of_lost_places(log, stages, [each for each, committed in partitions.items() if committed is None])
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
@@ -108,6 +109,21 @@ async def take_over(
             if last >= end:
                 raise shrunk(partition, end, last + 1)
     return owned
+
+
+async def _tell_of_lost_places(log: Log, stages: Sequence[Stage], partitions: Sequence[Partition]) -> None:
+    """Say so where nothing tells any more what was answered: neither a place, nor all that was ever written."""
+    if not partitions:
+        return
+    for stage in stages:
+        starts = await log.starts(stage.output)
+        if cut := sorted(each.number for each in partitions if starts.get(each.number, 0)):
+            _log.error(
+                "the group has no place in partitions %s of %s, and the oldest records of %s are gone: events that "
+                "were answered there are answered again. Kafka forgets the places of a group that nobody was in for "
+                "offsets.retention.minutes → keep events no longer than their answers",
+                cut, stages[0].input, stage.output,
+            )  # fmt: skip
 
 
 def _forget_what_is_gone(partition: Partition, place: Place, ends: Mapping[str, Mapping[int, int]]) -> None:

@@ -127,3 +127,16 @@ async def test_given_events_that_were_deleted_before_anybody_answered_then_whoev
     await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 9)
     assert [origin_of(record, first=False) for record in log.records("p.out")] == [0, 1, 2, 3, 4, 7, 8]
     assert "p.events/0 begins at offset 7, and nobody has answered what came from 5 on: 2 records" in caplog.text
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+async def test_given_a_group_without_a_place_then_answers_that_are_gone_are_told_of(kept, caplog):
+    log = MemoryLog(1)
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(5)])
+    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 5)
+    log.groups["g"].places.clear()
+    log.topic("p.out")[0].start = kept
+    await run_until(log, lambda: worker(log, stages), lambda: committed(log) >= 5)
+    assert [origin_of(record, first=False) for record in log.records("p.out")] == [*range(kept, 5), *range(kept)]
+    assert ("the oldest records of p.out are gone" in caplog.text) == bool(kept)
