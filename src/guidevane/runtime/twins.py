@@ -18,12 +18,20 @@ class Twins:
     """Whether a static member is thrown out of its group so often that another one must go by its name.
 
     A stall or a broker's failure throws it out once; Kafka does not tell a client of ours that it was replaced.
+    ``mend`` is what a person should do.
     """
 
-    def __init__(self, clock: Clock, group: str, instance: str) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        group: str,
+        instance: str,
+        mend: str = "end one of them, or give each a GUIDEVANE_INSTANCE of its own",
+    ) -> None:
         self._clock = clock
         self._group = group
         self._instance = instance
+        self._mend = mend
         self._ousted_s: deque[float] = deque(maxlen=_TIMES)
         self._told = False
 
@@ -42,7 +50,7 @@ class Twins:
         often = len(self._ousted_s) == _TIMES and self._clock.monotonic_s() - self._ousted_s[0] <= _WITHIN_S
         return (
             f"another process is '{self._instance}' in group {self._group} too: each takes the other's partitions, and "
-            "events are answered twice → end one of them, or give each a GUIDEVANE_INSTANCE of its own"
+            f"what comes meanwhile is answered twice → {self._mend}"
             if often
             else ""
         )
