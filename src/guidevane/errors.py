@@ -6,6 +6,7 @@
     ├── Reject          this event can never succeed       → dead letter, at once
     ├── Retryable       the world is not ready yet         → retry in place, up to the deadline
     ├── Fenced          this worker may have been replaced → send nothing more, start over
+    │   └── Ousted      its group does not know it any more → the same, and tell where it happens again and again
     └── Misconfigured   a person must change something     → refuse to start, or stop
 
 Anything else that leaves a handler is a bug: the batch is bisected down to the event
@@ -47,6 +48,10 @@ class TooLarge(Retryable):
 
 class Fenced(GuidevaneError):
     """This worker stood still for longer than its session; another may own its partitions."""
+
+
+class Ousted(Fenced):
+    """The group does not know this member any more: its session ended, or another took its name, and so its place."""
 
 
 class Misconfigured(GuidevaneError):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="RoomSettings")
 
 PREFIX = "GUIDEVANE_"
+FETCH_WAITS_S = 0.001, 5.0
+"""The shortest and the longest time that a room may be told to let a fetch wait."""
 
 
 class RoomSettings(BaseSettings):
@@ -41,7 +43,7 @@ class RoomSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 0
     session_timeout_s: Annotated[float, Field(ge=1)] = 10.0
-    fetch_wait_s: Annotated[float, Field(ge=0.001, le=5)] | None = None
+    fetch_wait_s: Annotated[float, Field(ge=FETCH_WAITS_S[0], le=FETCH_WAITS_S[1])] | None = None
     delivery: Literal["effective", "transactional"] | None = None
     transact_every_s: Annotated[float, Field(ge=0, le=5)] = 0.1
     max_in_flight_records: Annotated[int, Field(ge=1)] = 8192

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -11,11 +13,22 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from guidevane.errors import Fenced, Misconfigured, Reject, Retryable
-from guidevane.log import Committed, Fetch, Log, Message, Partition
+from guidevane.errors import Fenced, Misconfigured, Ousted, Reject, Retryable, TooLarge
+from guidevane.log import Committed, Consumer, Fetch, Log, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
+from guidevane.log.renewed import Renewed
 from guidevane.topics import TopicSpec
 from log_fixture import PARTITIONS, gather, settle
+
+
+async def until_ousted(members: list[Consumer], topic: str) -> None:
+    for each in itertools.cycle(members):
+        try:
+            await each.commit({Partition(topic, 0): Committed(0)})
+        except Ousted:
+            return
+        except Fenced:
+            """Its partitions are changing hands."""
 
 
 class Ear:
@@ -191,6 +204,7 @@ async def test_ranges_are_read_as_they_stand(log: Log, topic: str):
     await producer.send(topic, 2, [Message(None, b"%d" % i) for i in range(6)])
     assert (await log.ends(topic))[2] == 6
     assert (await log.ends(topic))[0] == 0
+    assert await log.starts(topic) == dict.fromkeys(range(PARTITIONS), 0)
     assert [r.offset for r in await log.read(Partition(topic, 2), 1, 4)] == [1, 2, 3]
     assert [r.offset for r in await log.read(Partition(topic, 2), 4)] == [4, 5]
     assert list(await log.read(Partition(topic, 0), 0)) == []
@@ -223,6 +237,18 @@ async def test_a_static_member_that_comes_back_gets_its_partitions_without_waiti
     assert time.monotonic() - started < 5.0
     await second.close()
     await first.close()
+
+
+async def test_of_two_members_with_one_name_the_group_forgets_one_and_says_so(log: Log, topic: str):
+    twins = [log.consumer([topic], group=f"g-{topic}", instance="i-1") for _ in range(2)]
+    for each in twins:
+        await each.start()
+        await settle([each], topic)
+    # Which of the two it is changes as often as they come to know of it.
+    async with asyncio.timeout(20):
+        await until_ousted(twins, topic)
+    for each in twins:
+        await each.close()
 
 
 async def test_a_static_member_that_resigns_leaves_its_partitions_to_the_others_at_once(log: Log, topic: str):
@@ -308,6 +334,19 @@ async def test_a_message_that_the_broker_will_not_take_is_rejected(kafka_bootstr
     producer = await log.producer(name="p")
     with pytest.raises(Reject, match="exceeds the limit"):
         await producer.send_keyed(name, Message(b"k", b"x" * (8 << 20)))
+    await producer.close()
+    await log.close()
+
+
+@pytest.mark.kafka
+async def test_who_writes_as_long_as_a_room_lives_goes_on_behind_what_the_broker_refused(kafka_bootstrap: str):
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 1, {"max.message.bytes": "10000"})])
+    producer = await Renewed.open(log, name="p")
+    with pytest.raises(TooLarge):
+        await producer.send(name, 0, [Message(b"k", os.urandom(20_000))])
+    assert await producer.send(name, 0, [Message(b"k", b"small")]) == 0
     await producer.close()
     await log.close()
 

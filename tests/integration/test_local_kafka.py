@@ -85,3 +85,20 @@ async def test_a_broker_that_cannot_start_says_why(kafka: LocalKafka) -> None:
     kafka._heap = ("1k", "1k")
     with pytest.raises(Misconfigured, match=r"kafka\.log ends:\n(.*\n)*.*heap"):
         await run(kafka)
+
+
+async def test_damaged_ports_are_told_of_where_data_are_and_drawn_anew_where_none_are(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "kafka" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "ports.json").touch()
+    (data / "meta.properties").touch()
+    with pytest.raises(Misconfigured, match="is damaged"):
+        await LocalKafka(tmp_path).start()
+    (data / "meta.properties").unlink()
+    broker = LocalKafka(tmp_path, die_with_parent=True)
+    try:
+        await run(broker)
+    finally:
+        await broker.stop()

@@ -135,3 +135,10 @@ def test_a_number_that_another_process_has_inherited_is_no_runner(
     before = psutil.Process(left_behind.pid).create_time() - 60
     os.utime(path, (before, before))
     Endpoints.refuse_if_running(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "9" * 40, "none"])
+def test_a_damaged_claim_is_nobodys(tmp_path: Path, text: str) -> None:
+    (tmp_path / "runner.pid").write_text(text)
+    with claim(tmp_path):
+        assert (tmp_path / "runner.pid").read_text() == f"{os.getpid()}\n"

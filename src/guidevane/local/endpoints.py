@@ -143,7 +143,8 @@ def _names(state_dir: Path) -> dict[int, str]:
 def _runner(state_dir: Path) -> psutil.Process | None:
     """Return the living process that has claimed ``state_dir`` or has written its endpoints."""
     for path, pid in _candidates(state_dir):
-        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
+        # What a damaged file names may be no number that a process can have.
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError, ValueError, OverflowError):
             process = psutil.Process(pid)
             # A process that began after the file was written has only inherited the number.
             if process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.stat().st_mtime:

@@ -135,7 +135,7 @@ class LocalKafka(LocalServer):
         )
         self._ports = self._claim_ports()
         settings = self._write_settings(self._ports)
-        if not (self._home / "data" / "meta.properties").exists():
+        if not self._formatted:
             self._progress("Kafka: formatting its storage", None)
             await self._format(_command(java, classpath, ("64m", "128m")), settings)
         self._progress("Kafka: starting", None)
@@ -147,15 +147,25 @@ class LocalKafka(LocalServer):
         # Said after the node has left fencing and answers requests; a TCP connection succeeds long before.
         return self._logged(b"Kafka Server started")
 
+    @property
+    def _formatted(self) -> bool:
+        return (self._home / "data" / "meta.properties").exists()
+
     def _claim_ports(self) -> _Ports:
         """Return the ports of this state directory, drawn once and kept: clients and the voter set remember them."""
         kept = self._home / "ports.json"
-        if not kept.exists():
+        if not self._formatted:
             ports = _Ports(*free_ports(2))
             self._home.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps({"broker": ports.broker, "controller": ports.controller}), encoding="utf-8")
             return ports
-        ports = _Ports(**json.loads(kept.read_text(encoding="utf-8")))
+        try:
+            ports = _Ports(**json.loads(kept.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as damaged:
+            raise Misconfigured(
+                f"{kept} is damaged ({damaged}) → write its two ports there again, as they stand under listeners in "
+                f'{self._home / "server.properties"}: {{"broker": PLAINTEXT, "controller": CONTROLLER}}'
+            ) from damaged
         for port in (ports.broker, ports.controller):
             if not is_free(port):
                 raise Misconfigured(

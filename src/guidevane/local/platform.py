@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from guidevane.errors import Misconfigured
 from guidevane.loading import full_reference, load_pipeline
 from guidevane.local.endpoints import Endpoints, claim
+from guidevane.local.identity import identity
 from guidevane.local.kafka import Detour, LocalKafka
 from guidevane.local.machine import machine_settings
 from guidevane.local.ports import free_ports
@@ -148,7 +149,11 @@ class Platform:
 
     def _further(self, room: str, number: int) -> Child:
         """Return number ``number`` of a room, counted from 0: the one that keeps that place in the room's group."""
-        return self.another(room, f"{self.pipeline.name}-{room}-{number}", name=f"{room}-{number}")
+        return self.another(room, self._instance(room, number), name=f"{room}-{number}")
+
+    def _instance(self, room: str, number: int) -> str:
+        """Return by what a room goes in its group, and in telemetry; the number comes last, for it tells who leaves."""
+        return f"{self.pipeline.name}-{room}-{identity(self.state_dir)}-{number}"
 
     async def _keep(self, server: LocalServer) -> None:
         """Start a server again that died, where it was before; what keeps it from starting may pass (a full disk)."""
@@ -277,7 +282,7 @@ class Platform:
             log_path=self.state_dir / "logs" / f"{name}.log",
             env={
                 **shared,
-                "GUIDEVANE_INSTANCE": f"{self.pipeline.name}-{name}-0",
+                "GUIDEVANE_INSTANCE": self._instance(name, 0),
                 "GUIDEVANE_METRICS_PORT": str(port),
                 # Where cores are few, whoever is not on an event's way waits for those who are.
                 "GUIDEVANE_NICENESS": str(_BESIDE_NICENESS if name in _BESIDE else 0),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from guidevane.topics import TopicSpec
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
+"""Names, not all of them different, with their values; Kafka lets a value be null."""
 
 
 class Partition(NamedTuple):
@@ -144,7 +145,10 @@ class Consumer(Protocol):
         ...
 
     async def commit(self, offsets: Mapping[Partition, Committed]) -> None:
-        """Write the group's place down. Raises ``Fenced`` where this member no longer owns a partition."""
+        """Write the group's place down. Raises ``Fenced`` where this member no longer owns a partition.
+
+        ``Ousted`` is raised where the group does not know this member at all.
+        """
         ...
 
     def gather(self, fetch: Fetch) -> None:
@@ -251,6 +255,10 @@ class Log(Protocol):
 
     async def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end offset (the next to be written) of each partition."""
+        ...
+
+    async def starts(self, topic: str) -> Mapping[int, int]:
+        """Return the offset of each partition from which on the log keeps what was written."""
         ...
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:

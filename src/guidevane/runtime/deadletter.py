@@ -76,7 +76,7 @@ def reasons(record: Record) -> dict[str, str]:
     A letter that died twice tells of its last death.
     """
     return {
-        name.removeprefix(PREFIX): value.decode(errors="replace")
+        name.removeprefix(PREFIX): (value or b"").decode(errors="replace")
         for name, value in record.headers
         if name.startswith(PREFIX)
     }

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from guidevane.errors import Reject, TooLarge
 from guidevane.log import Message, Partition, Record
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.sizes import Sizes
-from guidevane.runtime.stage import Changes, Stage, carried, origins_of
+from guidevane.runtime.stage import ORIGIN, Changes, Stage, carried, origins_of
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import links_of
 
@@ -93,9 +93,11 @@ class Route:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
         try:
             async with asyncio.TaskGroup() as waiting:
-                records = flight.records
+                records, origins = await self._ours(flight, outbox, waiting)
                 for index in range(len(self.stages)):
-                    records = await self._pass(index, records, flight, outbox, owned, waiting)
+                    records = await self._pass(index, records, origins, flight, outbox, owned, waiting)
+                    # What goes on was made here, or was read at the takeover: both know it.
+                    origins = cast("list[int]", [record.origin for record in records])
                 if outbox.atomic:
                     for topic, number, messages in self.remembered(flight.changes):
                         await outbox.post(topic, number, messages)
@@ -116,10 +118,40 @@ class Route:
             for number, messages in memory.write(changed).items()
         ]
 
+    async def _ours(
+        self, flight: Flight, outbox: Outbox, waiting: asyncio.TaskGroup
+    ) -> tuple[Sequence[Record], Sequence[int]]:
+        """Return a flight's records and their origins; strays, which others wrote to a topic of ours, are set aside.
+
+        Such a record is no event's: taken for one, by its offset, it would pass for the answer to an event that has
+        none yet. Its letter is nobody's outcome either, and after a crash there may be two of it.
+        """
+        stage, records = self.stages[0], flight.records
+        origins = origins_of(records, first=stage.first)
+        if None not in origins:
+            return records, cast("list[int]", origins)
+        ours = [place for place, origin in enumerate(origins) if origin is not None]
+        strays = [record for record, origin in zip(records, origins, strict=True) if origin is None]
+        reject = Reject("stray", f"a record of {stage.input} without {ORIGIN}: none of the pipeline's rooms wrote it")
+        self.tally.note(stage.name, len(strays), [reject] * len(strays))
+        letters: dict[int, list[Message]] = defaultdict(list)
+        for record in strays:
+            letters[record.partition].append(self._letter(stage, record, None, reject))
+        self.fence.check()
+        posted = [
+            _Posted(self.dlq, number, len(messages), await outbox.post(self.dlq, number, messages))
+            for number, messages in letters.items()
+        ]
+        waiting.create_task(self._acknowledged(flight, posted))
+        self.meter.counted(stage.name, out=0, dead=len(strays), skipped=0)
+        flight.times = flight.times.at(ours)
+        return [records[place] for place in ours], cast("list[int]", [origins[place] for place in ours])
+
     async def _pass(
         self,
         index: int,
         records: Sequence[Record],
+        origins: Sequence[int],
         flight: Flight,
         outbox: Outbox,
         owned: dict[Partition, Ownership],
@@ -128,7 +160,6 @@ class Route:
         """Take a flight through one stage; return what the next one reads."""
         stage, source = self.stages[index], self.stages[0].input
         known = {n: owned[Partition(source, n)].answered[index] for n in {r.partition for r in records}}
-        origins = origins_of(records, first=stage.first)
         everything = range(len(records))
         # But for a while after a takeover, nothing has been answered before.
         again = any(known.values())
@@ -226,10 +257,10 @@ class Route:
             links = links_of(answered)
             self.tracer.batch(stage.name, links, start_us=started_us, end_us=self.clock.now_us(), size=size)
 
-    def _letter(self, stage: Stage, record: Record, origin: int, reject: Reject) -> Message:
+    def _letter(self, stage: Stage, record: Record, origin: int | None, reject: Reject) -> Message:
         self.metrics.count(names.DEAD_LETTERS_TOTAL, stage=stage.name, cause=reject.cause)
         # Where stages are fused, a record's own offset is not known yet: its origin names it.
-        named = record._replace(offset=origin) if record.offset < 0 else record
+        named = record._replace(offset=origin) if record.offset < 0 and origin is not None else record
         now_us = self.clock.now_us()
         letter = dead_letter(named, reject, stage=stage.name, group=self.group, now_us=now_us, origin=origin)
         return self.sizes.letter(self.dlq, letter)

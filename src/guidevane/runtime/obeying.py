@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -14,13 +15,30 @@ from guidevane.topics import CONTROL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from guidevane.codec import Codec
+    from guidevane.codec import Codec, Decoder
     from guidevane.events import Control
-    from guidevane.log import Log
+    from guidevane.log import Log, Record
 
 _log = logging.getLogger(__name__)
 # Rarely is there anything to obey; asking more often would cost the broker more than a busy stage does.
 _FETCH = Fetch(wait_s=0.25)
+_EPOCHS = range(1 << 62)
+
+
+def read_control(record: Record, decode: Decoder) -> Control:
+    """Return the control event in a record. Raises ``Reject`` for bytes that are none, and for what nobody can do.
+
+    The topic keeps the last word for ever: a room that an event ends would meet it again at each start. So a setting
+    that is not finite is refused, and an epoch that none could follow. Causes: those of
+    :meth:`guidevane.codec.Codec.decoder`, "not_finite", "bad_epoch".
+    """
+    said = cast("Control", decode(record.value, record.headers))
+    for name, value in said["settings"].items():
+        if not math.isfinite(value):
+            raise Reject("not_finite", f"control of {said['room']!r:.60}: {name!r:.60} is {value}")
+    if said["epoch"] not in _EPOCHS:
+        raise Reject("bad_epoch", f"control of {said['room']!r:.60}: epoch {said['epoch']} is not within 0 to 2^62")
+    return said
 
 
 async def obey(
@@ -41,7 +59,7 @@ async def obey(
                 for records in (await reader.fetch(timeout_s=1.0)).values():
                     for record in records:
                         try:
-                            said = cast("Control", decode(record.value, record.headers))
+                            said = read_control(record, decode)
                         except Reject as nonsense:
                             _log.warning("a control event at offset %s: %s", record.offset, nonsense)
                             continue

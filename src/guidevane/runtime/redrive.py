@@ -7,6 +7,7 @@ is then.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = "gv.redrive.root"
 """Where an event lay on the events topic when it first came: an id that is derived from the place stays the same."""
+_log = logging.getLogger(__name__)
 _FIRST_ADDED = PREFIX + "topic"
 _AT_ONCE = 200
 _LARGE_BYTES = 64 << 10
@@ -67,8 +69,12 @@ async def journal(log: Log, topics: Topics) -> dict[str, Sent]:
         return found
     if end:
         for record in await log.read(Partition(topics.redrives, 0), 0):
-            said = orjson.loads(record.value or b"{}")
-            found[(record.key or b"").decode()] = Sent(said.get("at"), said.get("after", 0))
+            try:
+                said = orjson.loads(record.value or b"{}")
+                found[(record.key or b"").decode()] = Sent(said.get("at"), said.get("after", 0))
+            except (ValueError, AttributeError) as strange:
+                # None of ours wrote it, and the topic keeps it for ever.
+                _log.warning("%s at offset %d is no note of a redrive: %s", topics.redrives, record.offset, strange)
     return found
 
 
@@ -212,7 +218,7 @@ async def _restored(log: Log, topics: Topics, letter: Record, ends: Mapping[int,
     root = f"{letter.partition}/{offset}".encode()
     if len(headers) >= len(_OURS) and tuple(name for name, _ in headers[-2:]) == _OURS:
         # It was redriven before, and died again.
-        root, headers = headers[-1][1], headers[:-2]
+        root, headers = headers[-1][1] or root, headers[:-2]
     ours: Headers = ((REDRIVE, place_of(letter).encode()), (ROOT, root))
     return Message(key, value, (*headers, *ours))
 

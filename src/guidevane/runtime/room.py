@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from guidevane.errors import GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
+from guidevane.log.renewed import Renewed
 from guidevane.runtime.limit import DeadLetterLimit
 from guidevane.runtime.loop import loop_runner
 from guidevane.runtime.retry import Backoff
@@ -42,6 +43,10 @@ S = TypeVar("S", bound=RoomSettings)
 S_co = TypeVar("S_co", bound=RoomSettings, covariant=True)
 _log = logging.getLogger(__name__)
 _STUCK_REQUESTS = 1.5
+
+
+class StoppedWaiting(GuidevaneError):
+    """The room was told to stop before the world was ready for it: nothing was begun, and nothing is to be drained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,7 @@ class Room(Generic[S_co]):
 def live(name: str, kind: type[S], work: Callable[[Room[S]], Awaitable[None]]) -> None:
     """Run a room until it is told to stop; the process ends with 0, or with 78 where a person must mend something.
 
-    SIGTERM and SIGINT drain; a second one ends the process at once.
+    SIGTERM and SIGINT drain, also while the room still waits for the world; a second one ends the process at once.
     """
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -112,6 +117,8 @@ def live(name: str, kind: type[S], work: Callable[[Room[S]], Awaitable[None]]) -
         for client, level in {"aiokafka": logging.CRITICAL, "httpx": logging.WARNING}.items():
             logging.getLogger(client).setLevel(level)
         loop_runner()(_live(name, settings, work))
+    except StoppedWaiting as asked:
+        _log.info("%s: %s", name, asked)
     except Misconfigured as wrong:
         _log.error("%s cannot run: %s", name, wrong)
         # EX_CONFIG of sysexits.h: a supervisor need not try again.
@@ -142,7 +149,7 @@ async def _live(name: str, settings: S, work: Callable[[Room[S]], Awaitable[None
         codec = Codec(catalogue)
         room = Room(name, settings, pipeline, log, clock, catalogue, codec, metrics, health, tracer, stop)
         await patiently(room, lambda: log.ensure(pipeline.specs()))
-        producer = await patiently(room, lambda: log.producer(name=f"{settings.instance}-telemetry"))
+        producer = await patiently(room, lambda: Renewed.open(log, name=f"{settings.instance}-telemetry"))
         open_.push_async_callback(producer.close)
         publisher = Publisher(metrics, producer, codec.encoder("telemetry"), clock)
         speaking = asyncio.create_task(publisher.run(stop))
@@ -157,7 +164,7 @@ T = TypeVar("T")
 
 
 async def patiently(room: Room[S], call: Callable[[], Awaitable[T]]) -> T:
-    """Call until the world is ready; the reason why it is not stands in ``/readyz``."""
+    """Call until the world is ready; the reason why it is not stands in ``/readyz``. Raises ``StoppedWaiting``."""
     backoff = Backoff(0.2, 3.0)
     attempt = 0
     while True:
@@ -167,9 +174,11 @@ async def patiently(room: Room[S], call: Callable[[], Awaitable[T]]) -> T:
         except Retryable as not_yet:
             room.health.ready(False, str(not_yet))
             _log.info("waiting: %s", not_yet)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.delay_s(attempt)):
+                    await room.stop.wait()
             if room.stop.is_set():
-                raise GuidevaneError(f"stopped while waiting: {not_yet}") from not_yet
-            await asyncio.sleep(backoff.delay_s(attempt))
+                raise StoppedWaiting(f"stopped while waiting: {not_yet}") from not_yet
             attempt += 1
 
 

@@ -107,17 +107,14 @@ class Stage:
     trial: Trial | None = None
 
 
-def origin_of(record: Record, *, first: bool) -> int:
-    """Return the event's offset in the pipeline's first topic."""
+def origin_of(record: Record, *, first: bool) -> int | None:
+    """Return the event's offset in the pipeline's first topic; ``None`` for a stray: none of ours wrote it."""
     if first:
         return record.offset
-    if record.origin is not None:
-        return record.origin
-    written = record.header(ORIGIN)
-    return int(written) if written is not None and written.isdigit() else record.offset
+    return record.origin if record.origin is not None else reading.origin_in(record.headers)
 
 
-def origins_of(records: Sequence[Record], *, first: bool) -> list[int]:
+def origins_of(records: Sequence[Record], *, first: bool) -> list[int | None]:
     """Return :func:`origin_of` for each of a batch."""
     if first:
         return [record.offset for record in records]

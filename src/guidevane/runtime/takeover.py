@@ -7,6 +7,7 @@ origins they answer.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from guidevane.log import Committed, Log
     from guidevane.runtime.stage import Stage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -59,12 +62,21 @@ async def take_over(
     source = stages[0]
     topics = {source.input, *(stage.output for stage in stages), *(memory.topic for memory in memories), dlq}
     ends = {topic: await log.ends(topic) for topic in topics}
+    starts = await log.starts(source.input)
+    await _tell_of_lost_places(log, stages, [each for each, committed in partitions.items() if committed is None])
     owned: dict[Partition, Ownership] = {}
     for partition, committed in partitions.items():
         number = partition.number
         place, end = Place.of(committed), ends[source.input].get(number, 0)
         if place.offset > end:
             raise shrunk(partition, end, place.offset)
+        if committed is not None and (kept := starts.get(number, 0)) > place.offset:
+            _log.error(
+                "%s/%d begins at offset %d, and nobody has answered what came from %d on: %d records at most were "
+                "deleted unanswered → give the topic a retention longer than the pipeline may be down, or behind",
+                partition.topic, number, kept, place.offset, kept - place.offset,
+            )  # fmt: skip
+        _forget_what_is_gone(partition, place, ends)
         letters = await _since(log, Partition(dlq, number), place.outputs.get(dlq, 0), ends[dlq])
         owned[partition] = Ownership(place, place.offset, [])
         for memory in memories:
@@ -79,11 +91,16 @@ async def take_over(
             owned[partition].answered.append(
                 Answered(
                     # The first answer counts: a zombie's second one is never looked at.
-                    {origin_of(r, first=False): r for r in reversed(written) if r.offset >= start},
                     {
-                        origin_of(letter, first=False)
+                        origin: record._replace(origin=origin)
+                        for record in reversed(written)
+                        if record.offset >= start and (origin := origin_of(record, first=False)) is not None
+                    },
+                    {
+                        origin
                         for letter in letters
                         if letter.header(STAGE) == stage.name.encode()
+                        and (origin := origin_of(letter, first=False)) is not None
                     },
                 )
             )
@@ -92,6 +109,33 @@ async def take_over(
             if last >= end:
                 raise shrunk(partition, end, last + 1)
     return owned
+
+
+async def _tell_of_lost_places(log: Log, stages: Sequence[Stage], partitions: Sequence[Partition]) -> None:
+    """Say so where nothing tells any more what was answered: neither a place, nor all that was ever written."""
+    if not partitions:
+        return
+    for stage in stages:
+        starts = await log.starts(stage.output)
+        if cut := sorted(each.number for each in partitions if starts.get(each.number, 0)):
+            _log.error(
+                "the group has no place in partitions %s of %s, and the oldest records of %s are gone: events that "
+                "were answered there are answered again. Kafka forgets the places of a group that nobody was in for "
+                "offsets.retention.minutes → keep events no longer than their answers",
+                cut, stages[0].input, stage.output,
+            )  # fmt: skip
+
+
+def _forget_what_is_gone(partition: Partition, place: Place, ends: Mapping[str, Mapping[int, int]]) -> None:
+    """Forget how far an output had got that ends before that: looked for behind it, no new answer would be found."""
+    for topic, noted in list(place.outputs.items()):
+        if topic in ends and (end := ends[topic].get(partition.number, 0)) < noted:
+            _log.warning(
+                "%s/%d ends at %d, and answers were written to it up to %d: it was made anew, or has lost its end. "
+                "Of what was answered since offset %d of %s, that which is not there is answered again",
+                topic, partition.number, end, noted, place.offset, partition.topic,
+            )  # fmt: skip
+            del place.outputs[topic]
 
 
 def shrunk(partition: Partition, end: int, answered: int) -> Retryable:

@@ -17,7 +17,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Ousted, Retryable
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Route
 from guidevane.runtime.holding import Holding
@@ -27,6 +27,7 @@ from guidevane.runtime.pacing import Limits, Pacing
 from guidevane.runtime.suspicion import Suspicion
 from guidevane.runtime.takeover import take_over
 from guidevane.runtime.timing import Meter
+from guidevane.runtime.twins import Twins
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -98,6 +99,7 @@ class Worker:
         self._given_up = False
         # Why events come that nobody answers, while they do.
         self._unanswerable = ""
+        self._twins = Twins(clock, group, instance)
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -239,7 +241,8 @@ class Worker:
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
         if self.holding.owned.keys() >= consumer.assignment():
-            self.health.ready(not self._unanswerable, self._unanswerable or "working")
+            wrong = self._twins.says or self._unanswerable
+            self.health.ready(not wrong, wrong or "working")
 
     async def _look(self) -> None:
         """Say so where the input has partitions that the output has not: what is sent there, nobody can answer."""
@@ -280,6 +283,8 @@ class Worker:
             # Nothing depends on a commit but the length of the next takeover; if the partitions are
             # really gone, the group tells us so by revoking them.
             _log.warning("not committed: %s", lost)
+            if isinstance(lost, Ousted):
+                self._twins.ousted()
             return
         self.holding.committed(places)
 

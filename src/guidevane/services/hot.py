@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guidevane.runtime.garbage import freeze
 from guidevane.runtime.obeying import obey
+from guidevane.settings import FETCH_WAITS_S
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from guidevane.events import Control
     from guidevane.runtime.room import Room, S
     from guidevane.runtime.stage import Stage
 
 FETCH_WAIT, CONSUMERS = "fetch_wait_s", "consumers"
+_log = logging.getLogger(__name__)
 
 
 async def run_hot(
@@ -37,7 +40,7 @@ async def run_hot(
     also = told.get(stages[0].name)
 
     def gather(said: Control) -> None:
-        wait_s = said["settings"].get(FETCH_WAIT)
+        wait_s = wait_told_s(said["settings"])
         if wait_s is not None:
             worker.gather(replace(worker.fetch_settings, wait_s=wait_s))
             room.metrics.gauge(names.FETCH_WAIT_SECONDS, wait_s)
@@ -71,6 +74,19 @@ async def run_hot(
                 together.create_task(_awaited(each))
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from several
+
+
+def wait_told_s(settings: Mapping[str, float]) -> float | None:
+    """Return how long a fetch is told to wait, within what an operator may set: beyond it, nothing would come any more.
+
+    >>> wait_told_s({"fetch_wait_s": 0.02}), wait_told_s({"fetch_wait_s": 3600.0}), wait_told_s({})
+    (0.02, None, None)
+    """
+    told_s = settings.get(FETCH_WAIT)
+    if told_s is not None and not FETCH_WAITS_S[0] <= told_s <= FETCH_WAITS_S[1]:
+        _log.warning("told to wait %s s for a fetch, not within %s to %s s: nothing is changed", told_s, *FETCH_WAITS_S)
+        return None
+    return told_s
 
 
 def leaves(instance: str, consumers: float | None) -> bool:

@@ -18,7 +18,7 @@ from guidevane.ledger import Entry, Oracle, held_of, judge
 from guidevane.log import Message, Record
 from guidevane.log.memory import MemoryLog
 from guidevane.runtime.deadletter import dead_letter, reasons, without_content
-from guidevane.runtime.redrive import journal, plan, redrive
+from guidevane.runtime.redrive import Sent, journal, plan, redrive
 from guidevane.runtime.stage import REDRIVE
 from guidevane.services.inference.members import Answer, MemberFailed
 from guidevane.testing import run_pipeline
@@ -223,3 +223,10 @@ async def test_an_event_that_its_producer_sent_again_meanwhile_is_not_decided_tw
     assert await all_of(log) == 1
     await run(MENDED, log, [], mended=True)
     assert len(log.records(TOPICS.decisions)) == 1
+
+
+async def test_given_notes_that_none_of_ours_wrote_then_the_others_are_read_all_the_same():
+    log = MemoryLog(1)
+    strange = [Message(b"\xff", b"{}"), Message(b"k", b"garbage"), Message(None, b"[]"), Message(b"k", b"7")]
+    await log.append(TOPICS.redrives, 0, [*strange, Message(b"0/3", b'{"at": "0/9", "after": 4}')])
+    assert await journal(log, TOPICS) == {"0/3": Sent("0/9", 4)}

@@ -601,3 +601,15 @@ async def test_given_a_controller_that_dies_then_the_next_one_goes_on_with_its_b
     assert told[names.COST_USD_PER_THOUSAND_DECISIONS] > 0
     assert told[f"{names.COST_MONTH_USD}|of=p50"] > spent
     assert f"{names.COST_MONTH_USD}|of=p90" not in told, "nothing is known yet of how far one hour is from another"
+
+
+async def test_given_a_bill_and_a_pause_that_nobody_can_read_then_the_controller_steers_all_the_same() -> None:
+    world = World(deep=1)
+    await world.told("bill", "someone", 1, spent_usd=1.0)
+    await world.told("controller", "someone", 1, paused=float("nan"))
+    await world.told("plan", "someone", (1 << 63) - 1, rate_per_s=5.0)
+    await world.controller()
+    decided = await world.second()
+
+    assert "paused" not in decided.reason
+    assert any(each["room"] == "bill" and "began_s" in each["settings"] for each in world.control())

@@ -368,6 +368,24 @@ async def test_given_another_member_in_the_group_the_room_stands_by_until_all_is
     assert_nothing_was_said_twice(log)
 
 
+async def test_given_a_room_that_is_thrown_out_again_and_again_then_it_says_that_there_is_another(tmp_path):
+    log = MemoryLog(partitions=2)
+    stop = asyncio.Event()
+    working = room(log, tmp_path)
+    running = asyncio.create_task(working.run(stop))
+    async with asyncio.timeout(20):
+        while "watching" not in str(working._health.report()):
+            await asyncio.sleep(0.002)
+        for _ in range(3):
+            other = log.consumer([TOPICS.accepted], group=GROUP, instance="other")
+            await other.start()
+            await other.close()
+        while "another process is" not in str(working._health.report()):
+            await asyncio.sleep(0.002)
+    stop.set()
+    await running
+
+
 def test_given_a_snapshot_and_spans_the_store_gives_them_back(tmp_path):
     store = Store(tmp_path)
     where = Partition("p.labels", 3)
@@ -398,6 +416,22 @@ def test_given_a_journal_cut_in_the_middle_of_a_line_that_line_is_left_out(tmp_p
     journal.write_bytes(journal.read_bytes()[:-3])
 
     assert store.load() == (None, [Span(where, 0, 5)])
+
+
+def test_given_a_journal_that_is_damaged_then_it_counts_up_to_there(tmp_path):
+    store = Store(tmp_path)
+    where = Partition("p.labels", 3)
+    store.open()
+    store.load()
+    for start in (0, 5, 9):
+        store.note([Span(where, start, start + 4)])
+    store.close()
+    journal = tmp_path / "journal-0.jsonl"
+    first, second, third = journal.read_bytes().splitlines(keepends=True)
+    # As filesystems leave it that had a file's length on the disk, and not yet what was in it.
+    journal.write_bytes(first + bytes(len(second) - 1) + b"\n" + third)
+
+    assert store.load() == (None, [Span(where, 0, 4)])
 
 
 def test_given_a_damaged_snapshot_the_store_says_what_to_do(tmp_path):

@@ -20,7 +20,7 @@ from guidevane.log.kafka.producer import KafkaProducer
 from guidevane.log.kafka.transactions import KafkaTransactions, begun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from guidevane.topics import TopicSpec
 
@@ -118,14 +118,21 @@ class KafkaLog:
 
     async def ends(self, topic: str) -> Mapping[int, int]:
         """Return the end offset of each partition."""
+        return await self._bounds(topic, AIOKafkaConsumer.end_offsets)
+
+    async def starts(self, topic: str) -> Mapping[int, int]:
+        """Return the offset of each partition from which on the log keeps what was written."""
+        return await self._bounds(topic, AIOKafkaConsumer.beginning_offsets)
+
+    async def _bounds(self, topic: str, ask: Callable[..., Awaitable[Mapping[TopicPartition, int]]]) -> dict[int, int]:
         async with self._looking:
             asked = await self._ends.ready()
             try:
                 numbers = await partitions_of(asked, topic)
-                ends = await asked.end_offsets([TopicPartition(topic, n) for n in numbers])
+                found = await ask(asked, [TopicPartition(topic, n) for n in numbers])
             except KafkaError as broken:
-                raise Retryable(f"asking for the end of {topic}: {broken}") from broken
-            return {tp.partition: offset for tp, offset in ends.items()}
+                raise Retryable(f"asking where {topic} starts and ends: {broken}") from broken
+            return {tp.partition: offset for tp, offset in found.items()}
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that do not exist."""

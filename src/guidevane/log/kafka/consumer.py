@@ -16,7 +16,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from guidevane.errors import Fenced, Misconfigured, Retryable
+from guidevane.errors import Fenced, Misconfigured, Ousted, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.header_names import tolerate
@@ -172,7 +172,9 @@ class KafkaConsumer(Consumer):
         try:
             await self.client.commit(places)
         except _NO_LONGER_OURS as lost:
-            raise Fenced(f"{self.instance or 'this member'} may no longer commit for {self.group}: {lost!r}") from lost
+            # aiokafka hands on why the group refused as a cause.
+            kind = Ousted if isinstance(lost.__cause__ or lost, UnknownMemberIdError) else Fenced
+            raise kind(f"{self.instance or 'this member'} may no longer commit for {self.group}: {lost!r}") from lost
         except KafkaError as broken:
             raise Retryable(f"committing for {self.group}: {broken}") from broken
 

@@ -104,6 +104,10 @@ class MemoryLog:
         """Return the end offset of each partition."""
         return {number: len(records) for number, records in enumerate(self.topic(topic))}
 
+    async def starts(self, topic: str) -> Mapping[int, int]:
+        """Return the offset of each partition from which on its records are kept."""
+        return {number: records.start for number, records in enumerate(self.topic(topic))}
+
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that do not exist."""
         for spec in specs:

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from guidevane.errors import Fenced, Misconfigured
+from guidevane.errors import Fenced, Misconfigured, Ousted
 from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
 
 if TYPE_CHECKING:
@@ -184,7 +184,9 @@ class MemoryConsumer(Consumer):
         """Write the group's place down."""
         if self.group is None:
             raise Misconfigured("a reader has no group to commit for: use a consumer")
-        if self.fenced or not self.owned.issuperset(offsets):
+        if self.fenced:
+            raise Ousted(f"the group does not know {self.instance or 'this member'} any more")
+        if not self.owned.issuperset(offsets):
             raise Fenced(f"{self.instance or 'this member'} no longer owns {sorted(set(offsets) - self.owned)}")
         self.group.places.update(offsets)
 

@@ -14,11 +14,12 @@ class MemoryPartition(list[Record]):
     """Records by offset. Kafka's transactions hide some, and hide what stands behind an open one.
 
     ``hidden`` holds the offsets of aborted records and of the markers that end transactions;
-    ``open`` those written by each transaction that has not ended, by its id.
+    ``open`` those written by each transaction that has not ended, by its id. What is before ``start`` was deleted.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.start = 0
         self.hidden: set[int] = set()
         self.open: dict[str, list[int]] = {}
 
@@ -29,7 +30,7 @@ class MemoryPartition(list[Record]):
 
     def committed(self, start: int = 0, stop: int | None = None) -> Iterator[Record]:
         """Yield the records of ``[start, stop)`` that a reader of committed records sees."""
-        for offset in range(max(0, start), min(self.stable, len(self) if stop is None else stop)):
+        for offset in range(max(self.start, start), min(self.stable, len(self) if stop is None else stop)):
             if offset not in self.hidden:
                 yield self[offset]
 

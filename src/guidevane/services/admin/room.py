@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from guidevane.log.renewed import Renewed
 from guidevane.runtime.http import serve
 from guidevane.runtime.room import patiently
 from guidevane.services.admin.http import admin_app
@@ -22,7 +23,7 @@ async def run_admin(room: Room[AdminSettings]) -> None:
     settings = room.settings
     token = settings.token()
     async with AsyncExitStack() as open_:
-        producer = await patiently(room, lambda: room.log.producer(name=f"{settings.instance}-admin"))
+        producer = await patiently(room, lambda: Renewed.open(room.log, name=f"{settings.instance}-admin"))
         open_.push_async_callback(producer.close)
         admin = AdminRoom(room.log, producer, room.codec, [Subject.of(room.pipeline)], room.clock, health=room.health)
         app = admin_app(admin, token=token)

@@ -14,6 +14,7 @@ from guidevane.control.bill import BILL
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.runtime.deadletter import PREFIX, reasons
+from guidevane.runtime.obeying import read_control
 from guidevane.services.admin.figures import WINDOW_S, Figures
 from guidevane.services.admin.index import DecisionIndex
 from guidevane.services.admin.views import (
@@ -159,6 +160,7 @@ class State:
         self.audit: deque[AuditRow] = deque(maxlen=REMEMBERED)
         self.undecodable: Counter[str] = Counter()
         self._codec = codec
+        self._control = codec.decoder("control")
         self._routes = {TELEMETRY: self._on_telemetry, CONTROL: self._on_control, AUDIT: self._on_audit}
         for watch in self.watches.values():
             topics = watch.topics
@@ -192,7 +194,7 @@ class State:
         # A tombstone takes a setting back; what it was is then nobody's business.
         if record.value is None:
             return
-        control = cast("Control", self._codec.decode("control", record.value, record.headers))
+        control = read_control(record, self._control)
         watch = self.watches.get(control["pipeline"])
         if watch is not None:
             before = watch.control.get(control["room"])
@@ -251,7 +253,7 @@ def dead_letter_of(record: Record) -> DeadLetter:
         event_id=None if event_id is None else event_id.decode(errors="replace"),
         key_base64=None if record.key is None else base64.b64encode(record.key[:_SHOWN_BYTES]).decode(),
         headers={
-            name: content.decode(errors="replace")[:_SHOWN_BYTES]
+            name: None if content is None else content.decode(errors="replace")[:_SHOWN_BYTES]
             for name, content in record.headers
             if not name.startswith(PREFIX)
         },

@@ -164,7 +164,7 @@ class DeadLetter(BaseModel):
     died_at_ms: str
     event_id: str | None
     key_base64: str | None
-    headers: dict[str, str] = Field(description="The event's own headers.")
+    headers: dict[str, str | None] = Field(description="The event's own headers; Kafka lets a value be null.")
     value_base64: str | None = Field(description="The event's bytes, at most the first 1,024.")
     value_bytes: int
 

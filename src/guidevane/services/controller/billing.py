@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 from guidevane.control.bill import Account, Prices, month_end, usd_per_hour
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from guidevane.telemetry.metrics import Metrics
 
 _KEEP_EVERY_US: Final = 300_000_000
+_logger = logging.getLogger(__name__)
 
 
 class Billing:
@@ -27,8 +29,12 @@ class Billing:
         self._kept_us = 0
 
     def restore(self, kept: Mapping[str, float] | None) -> None:
-        """Go on with the account that another controller kept; with none, a new one is opened."""
-        self.account = None if kept is None else Account.of_settings(kept)
+        """Go on with the account that another controller kept; with none, or what is none, a new one is opened."""
+        try:
+            self.account = None if kept is None else Account.of_settings(kept)
+        except KeyError as missing:
+            _logger.warning("the bill on the control topic has no %s: a new one is opened", missing)
+            self.account = None
 
     def charge(self, seen: Observation) -> None:
         """Write down what ran since the last observation. A part that is not seen costs what it cost when it was."""

@@ -12,6 +12,7 @@ import orjson
 from guidevane.control.bill import Prices
 from guidevane.control.site import Movable, Site, as_deployed
 from guidevane.errors import Misconfigured
+from guidevane.log.renewed import Renewed
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.room import patiently
 from guidevane.services.controller.act import ServeScaler
@@ -39,7 +40,7 @@ async def open_controller(room: Room[ControllerSettings]) -> AsyncIterator[Contr
     """Give the room, ready to run; close what it opened."""
     settings, pipeline = room.settings, room.pipeline
     site = site_of(pipeline, settings)
-    producer = await patiently(room, lambda: room.log.producer(name=f"{settings.instance}-control"))
+    producer = await patiently(room, lambda: Renewed.open(room.log, name=f"{settings.instance}-control"))
     try:
         async with AsyncExitStack() as stack:
             # trust_env: a proxy of the environment has no business between us and Ray.

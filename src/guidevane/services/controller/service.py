@@ -13,6 +13,7 @@ from guidevane.control.bill import BILL, FREE
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Reject, Retryable
 from guidevane.events import Control
 from guidevane.log import Fetch, Message, Partition
+from guidevane.runtime.obeying import read_control
 from guidevane.services.controller.act import Auditor
 from guidevane.services.controller.billing import Billing
 from guidevane.services.controller.hands import Hands
@@ -155,7 +156,7 @@ class Controller:
                 said = cast("Telemetry", self._telemetry(record.value, record.headers))
                 self._window.follow(said, self.ports.clock.now_us())
             elif record.value is not None:
-                self._obey(cast("Control", self._settings(record.value, record.headers)))
+                self._obey(read_control(record, self._settings))
         except Reject as nonsense:
             _logger.warning("%s at offset %s: %s", record.topic, record.offset, nonsense)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.access import check_access
 from guidevane.contract import Contract
+from guidevane.log.renewed import Renewed
 from guidevane.runtime.http import serve
 from guidevane.runtime.redrive import withdrawn
 from guidevane.runtime.room import patiently
@@ -42,7 +43,7 @@ async def open_door(room: Room[IngestSettings]) -> None:
     token = settings.http_token.get_secret_value() if settings.http_token is not None else None
     check_access(settings.http_host, token, setting="GUIDEVANE_HTTP_TOKEN")
     async with AsyncExitStack() as open_:
-        producer = await patiently(room, lambda: room.log.producer(name=f"{settings.instance}-http"))
+        producer = await patiently(room, lambda: Renewed.open(room.log, name=f"{settings.instance}-http"))
         open_.push_async_callback(producer.close)
         entry = Entry.of(room.pipeline, room.codec)
         app = door({room.pipeline.name: entry}, producer=producer, clock=room.clock, token=token)

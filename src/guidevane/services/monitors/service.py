@@ -15,6 +15,7 @@ from guidevane.runtime.fence import Fence
 from guidevane.runtime.garbage import freeze
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.sizes import Sizes
+from guidevane.runtime.twins import Twins
 from guidevane.services.monitors.recovery import ends_of, read_again, written_since
 from guidevane.services.monitors.store import Snapshot, Span
 from guidevane.telemetry import names
@@ -85,6 +86,7 @@ class MonitorsRoom:
         self._watcher: Watcher | None = None
         self._positions: dict[Partition, int] = {}
         self._sizes = Sizes()
+        self._twins = Twins(clock, group, group, "one is enough: `guidevane up --without monitors`")
         # What an earlier life wrote, read back from ``since``, of inputs before ``until``.
         self._written: set[str] = set()
         self._since: Mapping[Partition, int] = {}
@@ -149,6 +151,9 @@ class MonitorsRoom:
         if self._watcher is None:
             async with self._busy:
                 await self._take_over(consumer, producer)
+        if self._watcher is not None:
+            twin = self._twins.says
+            self._health.ready(not twin, twin or "watching")
         generation = self._generation
         found = await consumer.fetch(timeout_s=self._pace.poll_s)
         async with self._busy:
@@ -192,7 +197,6 @@ class MonitorsRoom:
         self._watcher, self._unsaved, self._worked = watcher, True, True
         await self._settle(consumer)
         self._metrics.observe(names.RECOVERY_DURATION_SECONDS, self._clock.monotonic_s() - started_s, stage="monitors")
-        self._health.ready(True, "watching")
 
     async def _step(self, watcher: Watcher, found: Mapping[Partition, Sequence[Record]], producer: Producer) -> None:
         batches = [(partition, records) for partition, records in found.items() if records]
@@ -267,6 +271,8 @@ class MonitorsRoom:
     async def on_assigned(self, partitions: Sequence[Partition]) -> None:
         """Take note; what is ours is taken over before anything of it is watched."""
         self._generation += 1
+        # Alone in its group, it is dealt the partitions once a life.
+        self._twins.ousted()
         async with self._busy:
             self._watcher = None
         self._metrics.count(names.REBALANCES_TOTAL)

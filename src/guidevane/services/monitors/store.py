@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from guidevane.monitors.remembered import Row
 
 _FORMAT = 2
+_log = logging.getLogger(__name__)
 
 
 class Span(NamedTuple):
@@ -174,11 +176,18 @@ class Store:
         with suppress(FileNotFoundError):
             # What follows the last line's end was being written when the process died: nothing came of it.
             *lines, _ = self._journal_path(self._number).read_bytes().split(b"\n")
-        return [
-            Span(Partition(topic, number), start, stop)
-            for line in lines
-            for topic, number, start, stop in orjson.loads(line)
-        ]
+        spans: list[Span] = []
+        for place, line in enumerate(lines):
+            try:
+                spans += [
+                    Span(Partition(topic, number), start, stop) for topic, number, start, stop in orjson.loads(line)
+                ]
+            except (ValueError, TypeError) as damaged:
+                # As where a machine lost power: what was read from here on is read again in whatever order it comes.
+                where = f"{self._journal_path(self._number)}, line {place + 1}"
+                _log.warning("%s is damaged (%s): it and what follows it is left out", where, damaged)
+                break
+        return spans
 
 
 def _head(body: bytes, journal: int) -> bytes:
