@@ -352,6 +352,47 @@ async def test_who_writes_as_long_as_a_room_lives_goes_on_behind_what_the_broker
 
 
 @pytest.mark.kafka
+async def test_what_is_sent_behind_a_batch_that_is_refused_does_not_land_without_it(kafka_bootstrap: str):
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 2, {"max.message.bytes": "10000"})])
+    for before in ([], [Message(b"k", b"before")]):
+        producer = await log.producer(name="p")
+        if before:
+            await producer.send(name, 1, before)
+        large, small = Message(b"k", os.urandom(20_000)), Message(b"k", b"behind")
+        sends = (producer.send(name, len(before), [each]) for each in (large, small))
+        told = await asyncio.gather(*sends, return_exceptions=True)
+        await producer.close()
+        assert [type(each) for each in told] in ([TooLarge, Retryable], [TooLarge, TooLarge])
+        found = await log.read(Partition(name, len(before)), 0)
+        assert [record.value for record in found] == [each.value for each in before]
+    await log.close()
+
+
+@pytest.mark.kafka
+async def test_a_topic_that_takes_only_some_messages_at_once_gets_them_in_parts(kafka_bootstrap: str):
+    log = KafkaLog(Connection(kafka_bootstrap))
+    name = f"t-{uuid.uuid4().hex[:12]}"
+    await log.ensure([TopicSpec(name, 1, {"max.message.bytes": "40000"})])
+    messages = [Message(b"k", os.urandom(1000)) for _ in range(300)]
+    refusals = 0
+    while True:
+        producer = await log.producer(name="p")
+        try:
+            await producer.send(name, 0, messages)
+            break
+        except Retryable as refused:
+            assert not isinstance(refused, TooLarge)
+            refusals += 1
+        finally:
+            await producer.close()
+    assert 0 < refusals < 6
+    assert [record.value for record in await log.read(Partition(name, 0), 0)] == [each.value for each in messages]
+    await log.close()
+
+
+@pytest.mark.kafka
 async def test_a_header_whose_name_is_no_text_stops_nobody(kafka_bootstrap: str):
     # Clients that take names as bytes (Go, C, Rust) write such, and the broker does not look.
     log = KafkaLog(Connection(kafka_bootstrap))

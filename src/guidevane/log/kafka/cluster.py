@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.log import Fetch, Listener, Partition, Record
 from guidevane.log.kafka.admin import create, described
+from guidevane.log.kafka.batches import LARGEST_BYTES, Batches
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
 from guidevane.log.kafka.header_names import tolerate
@@ -40,6 +41,7 @@ class KafkaLog:
         self._looker = _Looker(connection, "read_committed")
         self._ends = _Looker(connection, "read_uncommitted")
         self._looking = asyncio.Lock()
+        self._batches = Batches()
 
     def consumer(
         self,
@@ -63,7 +65,7 @@ class KafkaLog:
         """Return a started, idempotent producer that waits for every in-sync replica."""
         client = AIOKafkaProducer(**self._producing(name))
         await started(client, self.connection)
-        return KafkaProducer(client)
+        return KafkaProducer(client, self._batches)
 
     async def transactions(
         self, transactional_id: str, *, name: str, timeout_s: float | None = None
@@ -73,7 +75,7 @@ class KafkaLog:
         client = AIOKafkaProducer(
             **self._producing(name), transactional_id=transactional_id, transaction_timeout_ms=int(open_s * 1000)
         )
-        return await begun(client, transactional_id, self.connection)
+        return await begun(client, self._batches, transactional_id, self.connection)
 
     def _producing(self, name: str) -> dict[str, Any]:
         compression = self.connection.compression
@@ -83,7 +85,7 @@ class KafkaLog:
             "enable_idempotence": True,
             "compression_type": None if compression == "none" else compression,
             "linger_ms": 0,
-            "max_batch_size": 1 << 20,
+            "max_batch_size": LARGEST_BYTES,
             "max_request_size": 4 << 20,
         }
 

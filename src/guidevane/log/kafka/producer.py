@@ -18,11 +18,14 @@ from aiokafka.errors import (
 
 from guidevane.errors import Fenced, Reject, Retryable, TooLarge
 from guidevane.log import Message, Partition, Producer
+from guidevane.log.kafka.batches import LARGEST_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
 
     from aiokafka import AIOKafkaProducer
+
+    from guidevane.log.kafka.batches import Batches
 
 # An id that was taken over; a transaction that the coordinator ended for us; an id that it forgot.
 _HELD_BY_ANOTHER = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping)
@@ -31,33 +34,61 @@ _HELD_BY_ANOTHER = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, Inval
 class KafkaProducer(Producer):
     """An idempotent producer; each ``send`` is one batch (or few, where it is large) per partition."""
 
-    def __init__(self, client: AIOKafkaProducer) -> None:
+    def __init__(self, client: AIOKafkaProducer, batches: Batches) -> None:
         self.client = client
+        self.batches = batches
         self._turns: dict[Partition, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._begun: set[Partition] = set()
+        self._refused: set[Partition] = set()
 
     async def post(self, topic: str, partition: int, messages: Sequence[Message]) -> Awaitable[int]:
         """Take all messages, in order behind those posted before; what is returned gives the first one's offset."""
         # aiokafka lets whoever comes in the right moment overtake those who wait for a partition's
         # slot, and shortens their time with each turn that they lose: so one at a time, in order.
-        async with self._turns[Partition(topic, partition)]:
+        place = Partition(topic, partition)
+        async with self._turns[place]:
+            if place in self._refused:
+                raise Retryable(f"sending to {topic}/{partition}: what was to go before it was refused")
             try:
                 waiting = await self._enqueue(topic, partition, messages)
             except KafkaError as broken:
-                raise told(broken, f"sending to {topic}/{partition}") from broken
-        return _FirstOffset(waiting, topic, partition, messages)
+                self._refused.add(place)
+                raise self.told(broken, topic, partition, messages) from broken
+        return _FirstOffset(self, waiting, topic, partition, messages)
 
     async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
         waiting: list[Any] = []
-        batch = self.client.create_batch()
-        for key, value, headers, _ in messages:
+        batch, most = self.client.create_batch(), self.batches.most(topic)
+        narrow = most < LARGEST_BYTES
+        for message in messages:
+            key, value, headers, _ = message
             said = list(headers)
-            if batch.append(timestamp=None, key=key, value=value, headers=said) is None:
-                waiting.append(await self.client.send_batch(batch, topic, partition=partition))
+            full = narrow and batch.size() + message.size_bytes > most and batch.record_count()
+            if full or batch.append(timestamp=None, key=key, value=value, headers=said) is None:
+                waiting.append(await self._send(batch, topic, partition))
                 batch = self.client.create_batch()
                 if batch.append(timestamp=None, key=key, value=value, headers=said) is None:
                     raise Reject("too_large", f"a message of {len(value or b'')} bytes exceeds the limit")
-        waiting.append(await self.client.send_batch(batch, topic, partition=partition))
+        waiting.append(await self._send(batch, topic, partition))
         return waiting
+
+    async def _send(self, batch: Any, topic: str, partition: int) -> Any:
+        acknowledged = await self.client.send_batch(batch, topic, partition=partition)
+        if (place := Partition(topic, partition)) not in self._begun:
+            # A broker that knows nothing of a producer takes any sequence number from it: what is sent behind a first
+            # batch that is refused would land without it. Behind a later one it is out of sequence, and refused.
+            await acknowledged
+            self._begun.add(place)
+        return acknowledged
+
+    def told(self, broken: KafkaError, topic: str, partition: int, messages: Sequence[Message]) -> Fenced | Retryable:
+        """Return what we make of a failure to send messages; what is too large at once goes in parts from now on."""
+        if not isinstance(broken, MessageSizeTooLargeError):
+            return told(broken, f"sending to {topic}/{partition}")
+        if self.batches.narrower(topic, messages):
+            return Retryable(f"{topic} takes no batch so large → batches of {self.batches.most(topic)} bytes go to it")
+        # Small messages share a batch that any topic takes: it is the largest one that does not fit.
+        return TooLarge(topic, max(message.size_bytes for message in messages))
 
     async def send_keyed(self, topic: str, message: Message) -> Partition:
         """Append one message to the partition that its key hashes to."""
@@ -80,6 +111,7 @@ class KafkaProducer(Producer):
 class _FirstOffset:
     """Awaited, gives the first offset once every batch is acknowledged. No task, no coroutine: there are many."""
 
+    producer: KafkaProducer
     batches: list[Any]
     topic: str
     partition: int
@@ -90,11 +122,8 @@ class _FirstOffset:
             first = yield from self.batches[0].__await__()
             for batch in self.batches[1:]:
                 yield from batch.__await__()
-        except MessageSizeTooLargeError as large:
-            # Small messages share a batch that any topic takes: it is the largest one that does not fit.
-            raise TooLarge(self.topic, max(message.size_bytes for message in self.messages)) from large
         except KafkaError as broken:
-            raise told(broken, f"sending to {self.topic}/{self.partition}") from broken
+            raise self.producer.told(broken, self.topic, self.partition, self.messages) from broken
         return int(first.offset)
 
 

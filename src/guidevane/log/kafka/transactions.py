@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from guidevane.log import Committed, Partition
+    from guidevane.log.kafka.batches import Batches
 
 # aiokafka asserts where it means that a transaction cannot go on, and retries without an end where a
 # coordinator does not answer.
@@ -37,8 +38,8 @@ _TROUBLE = (KafkaError, AssertionError, TimeoutError)
 class KafkaTransactions(KafkaProducer, Transactions):
     """The holder of one transactional id."""
 
-    def __init__(self, client: AIOKafkaProducer, transactional_id: str, within_s: float) -> None:
-        super().__init__(client)
+    def __init__(self, client: AIOKafkaProducer, batches: Batches, transactional_id: str, within_s: float) -> None:
+        super().__init__(client, batches)
         self.transactional_id = transactional_id
         self.within_s = within_s
 
@@ -76,7 +77,9 @@ class KafkaTransactions(KafkaProducer, Transactions):
         await super().close()
 
 
-async def begun(client: AIOKafkaProducer, transactional_id: str, connection: Connection) -> KafkaTransactions:
+async def begun(
+    client: AIOKafkaProducer, batches: Batches, transactional_id: str, connection: Connection
+) -> KafkaTransactions:
     """Start a client that takes the id over. Raises ``Retryable`` where the coordinator does not answer in time."""
     try:
         async with asyncio.timeout(connection.request_timeout_s):
@@ -86,4 +89,4 @@ async def begun(client: AIOKafkaProducer, transactional_id: str, connection: Con
             async with asyncio.timeout(connection.request_timeout_s):
                 await client.stop()
         raise Retryable(f"opening the transactional id {transactional_id}: {broken!r}") from broken
-    return KafkaTransactions(client, transactional_id, connection.request_timeout_s)
+    return KafkaTransactions(client, batches, transactional_id, connection.request_timeout_s)
