@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from guidevane.commands.results import writable, write
 from guidevane.control.reading import read_graph
 from guidevane.errors import Misconfigured
+from guidevane.repeated import repeated_key
 from loadtests.steering import arrivals, policies
 from loadtests.steering.case import Case
 from loadtests.steering.comparing import compare
@@ -29,14 +30,19 @@ def read_json(path: Path) -> object:
     """Return what a JSON file holds.
 
     Raises:
-        Misconfigured: it cannot be read, or is no JSON; the message names the line.
+        Misconfigured: it cannot be read, is no JSON (the message names the line), or has a name twice, of which a
+            parser would keep the last.
     """
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+        written = json.loads(text)
     except OSError as wrong:
         raise Misconfigured(f"{path} cannot be read: {wrong.strerror or wrong}") from wrong
     except (ValueError, RecursionError) as wrong:
         raise Misconfigured(f"{path} is no JSON: {wrong}") from wrong
+    if (twice := repeated_key(text.encode(), written)) is not None:
+        raise Misconfigured(f"{path}: {twice!r} stands twice in one object → write each name once")
+    return written
 
 
 def asked(arguments: Sequence[str] | None) -> argparse.Namespace:

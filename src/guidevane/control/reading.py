@@ -94,6 +94,12 @@ class _Reader:
         latency, hardware = raw.get("latency_ms"), raw.get("hardware")
         kind = hardware if isinstance(hardware, str) else "default"
         if hardware is not None and not isinstance(hardware, str):
+            if latency is not None:
+                self.wrong(
+                    f"{path}.latency_ms",
+                    "stands beside a table of hardware, and nothing says which of the two counts",
+                    f"write it into {path}.hardware, or take one of them out",
+                )
             if not isinstance(hardware, Mapping) or not hardware:
                 self.wrong(f"{path}.hardware", f"{hardware!r:.40} is no table", 'write {"k80": {"1": 12.0, "4": 30.1}}')
                 return []
@@ -116,6 +122,9 @@ class _Reader:
             self._spelling(path, entry, _HARDWARE)
             # A plain table may have a price beside its batch sizes.
             beside = {name: each for name, each in entry.items() if name not in _HARDWARE}
+            for name, each in beside.items():
+                if "latency_ms" in entry and (isinstance(each, Mapping) or str(name).isdigit()):
+                    self.wrong(f"{path}.{name}", "stands beside latency_ms, and is not read", "take one of them out")
             own, entry = entry, entry.get("latency_ms", beside or None)
         if isinstance(entry, (int, float)) and not isinstance(entry, bool):
             entry = {"1": entry}

@@ -25,7 +25,7 @@ def parse(lines: Iterable[str], *, name: str) -> npt.NDArray[np.float64]:
     """Return arrival times, float64[n], in seconds, not decreasing, n >= 1, the first in the run's first second.
 
     The run begins with the whole second of the first arrival, so files of epoch times are as good as others.
-    Empty lines, and a first line that is a column's name, such as ``arrival_s``, are passed over.
+    Empty lines, and a first line (but for empty ones) that is a column's name, such as ``arrival_s``, are passed over.
 
     Raises:
         Misconfigured: a line that is no number, is negative, not finite or earlier than the one before; no line at all.
@@ -37,14 +37,16 @@ def parse(lines: Iterable[str], *, name: str) -> npt.NDArray[np.float64]:
     guidevane.errors.Misconfigured: a.csv, line 2: 'x' is no number → write one arrival time in seconds a line
     """
     times: list[float] = []
+    begun = False
     for number, line in enumerate(lines, start=1):
         text = line.strip().lstrip("\ufeff")
         if not text:
             continue
+        first, begun = not begun, True
         try:
             at = float(text)
         except ValueError:
-            if number == 1 and _NAME.fullmatch(text.strip("'\"")):
+            if first and _NAME.fullmatch(text.strip("'\"")):
                 continue
             raise Misconfigured(
                 f"{name}, line {number}: {text[:40]!r} is no number → write one arrival time in seconds a line"
@@ -60,10 +62,10 @@ def parse(lines: Iterable[str], *, name: str) -> npt.NDArray[np.float64]:
         times.append(at)
     if not times:
         raise Misconfigured(f"{name}: there is no arrival in it → write one arrival time in seconds a line")
-    begun = np.asarray(times) - math.floor(times[0])
-    if begun[-1] > LONGEST_S:
+    since_s = np.asarray(times) - math.floor(times[0])
+    if since_s[-1] > LONGEST_S:
         raise Misconfigured(
-            f"{name}: {begun[-1] / 86400:.0f} days from first to last arrival; at most {LONGEST_S / 86400:.0f} are "
+            f"{name}: {since_s[-1] / 86400:.0f} days from first to last arrival; at most {LONGEST_S / 86400:.0f} are "
             "played → cut the file, and look whether all its lines are seconds"
         )
-    return begun
+    return since_s

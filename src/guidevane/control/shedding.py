@@ -7,10 +7,16 @@ share of the stages before, and little is served in time at all (PARD, arXiv 260
 dropping). Where the full batches and the wait for the next free replica are asked for, what gets
 through is served: 97 % of capacity instead of 25 % at a quarter more than it, for example
 (``loadtests/steering/overload.py``).
+
+Where stages in a row are about equally narrow, full batches and one wait are too little: the stages behind are busy
+as well, and what comes to them comes a batch at a time. Then the narrow one had better serve at once or never. Where
+it is narrow alone, that wastes what a queue could have borne. Nothing here knows which: ``ways_s`` names both, and
+whoever has a simulation at hand takes the better one (``Table.shed_s``; decision 0030).
 """
 
 from __future__ import annotations
 
+import math
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -23,6 +29,8 @@ if TYPE_CHECKING:
     from guidevane.control.plant import Setting
 
 _OF_OBJECTIVE = 0.9
+_AT_ONCE = (0.9, 0.8)
+"""Shares of the objective in which who is served at once is done, that are tried: waits behind want the smaller one."""
 _NARROW = 1.05
 """What comes over what is borne, from which on a stage is taken to have too little."""
 
@@ -35,6 +43,44 @@ def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s:
     quorum that of its q-th fastest member. Where all of that, from the first stage on, would leave
     nothing of the objective, stages are taken to be that much quicker, but never than they can be.
     """
+    taken = _taken_s(graph, settings, rate_per_s, slo_s)
+    ahead = [_from(graph, at, taken) for at in range(len(graph.stages))]
+    return tuple(_first(graph, settings, rate_per_s, slo_s, taken, ahead))
+
+
+def ways_s(
+    graph: Graph,
+    settings: Sequence[Setting],
+    rate_per_s: float,
+    slo_s: float,
+    ordered: Sequence[Setting] | None = None,
+) -> tuple[tuple[float, ...], ...]:
+    """Return what may be asked for, each as ``ahead_s`` has it; that alone where no stage is narrow.
+
+    ``settings`` with the replicas that serve; where fewer do than were ``ordered``, what is asked for once all do comes
+    first: while a burst passes by that few replicas bear as well, it drops fewer. Where stages are narrow, there are
+    ways in which each of them serves at once or never, but those beside one that does, and those that are narrow no
+    more once the stages before them have dropped what they must.
+    """
+    usual = ahead_s(graph, settings, rate_per_s, slo_s)
+    calm = usual if ordered is None else ahead_s(graph, ordered, rate_per_s, slo_s)
+    if not _narrow(graph, settings, rate_per_s):
+        return tuple(dict.fromkeys((calm, usual)))
+    taken = _taken_s(graph, settings, rate_per_s, slo_s)
+    reached = _reached_s(graph, taken)
+    narrowest = _narrowest(graph, settings, rate_per_s, reached)
+
+    def at_once(share: float) -> tuple[float, ...]:
+        asked = list(usual)
+        for at in narrowest:
+            asked[at] = max(asked[at], share * slo_s - _served_s(graph, settings, reached, at))
+        return tuple(asked)
+
+    return tuple(dict.fromkeys((calm, usual, *map(at_once, _AT_ONCE))))
+
+
+def _taken_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s: float) -> list[float]:
+    """Return, per stage, how long an event is taken to be there, as far as the objective has room for it."""
     least, usual = [], []
     for stage, setting, visits in zip(graph.stages, settings, graph.visits, strict=True):
         profile, rate = stage.on(setting.hardware).profile, rate_per_s * visits
@@ -45,9 +91,7 @@ def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s:
         usual.append(service_s + min(rate * next_free_s / batch, 1.0) * next_free_s)
     whole, shortest = graph.path_s(usual), graph.path_s(least)
     room = min(max((_OF_OBJECTIVE * slo_s - shortest) / max(whole - shortest, 1e-9), 0.0), 1.0)
-    taken = [quick + room * (each - quick) for quick, each in zip(least, usual, strict=True)]
-    ahead = [_from(graph, at, taken) for at in range(len(graph.stages))]
-    return tuple(_first(graph, settings, rate_per_s, slo_s, taken, ahead))
+    return [quick + room * (each - quick) for quick, each in zip(least, usual, strict=True)]
 
 
 def _first(
@@ -64,23 +108,53 @@ def _first(
     dropped, however, the others pass over: so the one that events reach first serves at once or never, and the
     others, who look at events later, serve those that it has let through.
     """
-    profiles = [stage.on(each.hardware).profile for stage, each in zip(graph.stages, settings, strict=True)]
-    narrow = [
-        at
-        for at, (stage, each, visits) in enumerate(zip(graph.stages, settings, graph.visits, strict=True))
-        if stage.name not in graph.members
-        and rate_per_s * visits > _NARROW * profiles[at].throughput(each.batch) * each.replicas
-    ]
+    narrow = _narrow(graph, settings, rate_per_s)
     if not narrow:
         return ahead
     reached = _reached_s(graph, taken)
     first = min(narrow, key=lambda at: reached[at])
     if not any(_beside(graph, first, at) for at in narrow):
         return ahead
-    took_s = profiles[first].latency_s(settings[first].batch)
-    served_s = reached[first] + took_s * (1 + 1 / max(settings[first].replicas, 1))
-    ahead[first] = max(ahead[first], _OF_OBJECTIVE * slo_s - served_s)
+    ahead[first] = max(ahead[first], _OF_OBJECTIVE * slo_s - _served_s(graph, settings, reached, first))
     return ahead
+
+
+def _borne(graph: Graph, settings: Sequence[Setting], rate_per_s: float, at: int) -> float:
+    """Return the share of what comes to a stage that it bears in full batches; infinite where nothing comes to it."""
+    each, comes = settings[at], rate_per_s * graph.visits[at]
+    bears = graph.stages[at].on(each.hardware).profile.throughput(each.batch) * each.replicas
+    return bears / comes if comes > 0 else math.inf
+
+
+def _narrow(graph: Graph, settings: Sequence[Setting], rate_per_s: float) -> list[int]:
+    """Return the stages that have too little, of those that a quorum cannot do without."""
+    return [
+        at
+        for at, name in enumerate(graph.names)
+        if name not in graph.members and _borne(graph, settings, rate_per_s, at) * _NARROW < 1
+    ]
+
+
+def _narrowest(graph: Graph, settings: Sequence[Setting], rate_per_s: float, reached: Sequence[float]) -> list[int]:
+    """Return the narrow stages that still have too little of what those before let through, none beside another."""
+    found: list[int] = []
+    let = [1.0] * len(graph.stages)
+    for at in sorted(range(len(graph.stages)), key=lambda each: (reached[each], each)):
+        name = graph.names[at]
+        let[at] = min((let[graph.index[graph.edges[edge].before]] for edge in graph.into(name)), default=1.0)
+        borne = _borne(graph, settings, rate_per_s, at)
+        if name not in graph.members and borne * _NARROW < let[at]:
+            if not any(_beside(graph, other, at) for other in found):
+                found.append(at)
+            let[at] = borne
+    return found
+
+
+def _served_s(graph: Graph, settings: Sequence[Setting], reached: Sequence[float], at: int) -> float:
+    """Return when an event has been served that waited for one replica and no longer."""
+    each = settings[at]
+    took_s = graph.stages[at].on(each.hardware).profile.latency_s(each.batch)
+    return reached[at] + took_s * (1 + 1 / max(each.replicas, 1))
 
 
 def _reached_s(graph: Graph, taken: Sequence[float]) -> list[float]:

@@ -18,7 +18,7 @@ from guidevane.control.plans import Plans
 from guidevane.control.plant import Action, Rejected, Setting
 from guidevane.control.profile import Correction
 from guidevane.control.reserve import Fear, again, reserve
-from guidevane.control.shedding import ahead_s
+from guidevane.control.shedding import ways_s
 from guidevane.control.table import STEP, Row, place
 from guidevane.control.trial import hourly_usd
 
@@ -71,7 +71,8 @@ class Steering:
         memory = replace(memory, reserves=self._reserves(seen, memory))
         row = self._plans.table(memory).row(ready_for, memory.dispersion)
         reason = f"the first plan, for {expected:.1f} events/s expected, in reserve {_highest(memory):.1f}"
-        action = self._action(self._reserved(row, memory), row, reason, None, expected, memory)
+        settings = self._reserved(row, memory)
+        action = self._action(settings, row, reason, expected, memory, settings)
         return action, replace(memory, last=action)
 
     def step(self, seen: Observation, memory: Memory) -> tuple[Action, Memory]:
@@ -107,14 +108,14 @@ class Steering:
             memory = replace(memory, reserves=self._reserves(seen, memory))
         row = self._plans.table(memory).row(target, memory.dispersion)
         settings = self._with_backlog(self._reserved(row, memory), seen)
-        settings = bridged(self.graph, settings, seen, traffic.rate_per_s, self.slo_s)
+        settings, serving = self._bridged(settings, seen, memory)
         reason = (
             f"{traffic.rate_per_s:.1f} events/s over {traffic.span_s:g} s, dispersion {traffic.dispersion:.1f}; "
             f"ready for {target:.1f} (headroom {headroom.factor:.2f} kept {hold_s * headroom.held:.0f} s, at least "
             f"{headroom.level_per_s:.1f}, slope to {ahead:.1f}, margin {memory.margin:.2f}, in reserve "
             f"{_highest(memory):.1f})"
         )
-        action = self._action(settings, row, reason, memory.last, traffic.rate_per_s, memory)
+        action = self._action(settings, row, reason, traffic.rate_per_s, memory, serving)
         return action, replace(memory, last=action)
 
     def _reserves(self, seen: Observation, memory: Memory) -> tuple[float, ...]:
@@ -180,18 +181,50 @@ class Steering:
             settings.append(replace(setting, replicas=setting.replicas + extra))
         return tuple(settings)
 
+    def _bridged(
+        self, wanted: tuple[Setting, ...], seen: Observation, memory: Memory
+    ) -> tuple[tuple[Setting, ...], tuple[Setting, ...]]:
+        """Return settings with the batches with which fewest miss now, and the same with the replicas that serve now.
+
+        Larger batches bear more, and leave an event less time to wait: the simulation says which counts for more.
+        """
+        table, rate_per_s = self._plans.table(memory), memory.traffic.rate_per_s
+        larger = bridged(self.graph, wanted, seen, rate_per_s, self.slo_s)
+        served, others = (self._serving(each, seen) for each in (wanted, larger))
+        if larger != wanted:
+            at = place(rate_per_s)
+            if table.probed(others, at, memory.dispersion) < table.probed(served, at, memory.dispersion):
+                return larger, others
+        return wanted, served
+
+    def _serving(self, wanted: tuple[Setting, ...], seen: Observation) -> tuple[Setting, ...]:
+        """Return settings with as many replicas as serve already; with all, where none does."""
+        ready = [
+            min(seen.stage(name).ready, each.replicas) for name, each in zip(self.graph.names, wanted, strict=True)
+        ]
+        return tuple(replace(each, replicas=serve or each.replicas) for each, serve in zip(wanted, ready, strict=True))
+
+    def _ahead_s(
+        self, serving: tuple[Setting, ...], ordered: tuple[Setting, ...], memory: Memory, rate_per_s: float
+    ) -> dict[str, float]:
+        """Return, by stage, what lies before an event at ``rate_per_s``, as it is to be counted on now."""
+        ways = ways_s(self.graph, serving, rate_per_s, self.slo_s, ordered)
+        best = ways[0]
+        if len(ways) > 1:
+            best = self._plans.table(memory).shed_s(serving, ordered, place(rate_per_s), memory.dispersion)
+        return dict(zip(self.graph.names, best, strict=True))
+
     def _action(
         self,
         settings: tuple[Setting, ...],
         row: Row,
         reason: str,
-        last: Action | None,
         rate_per_s: float,
         memory: Memory,
+        serving: tuple[Setting, ...],
     ) -> Action:
-        chosen = dict(zip(self.graph.names, settings, strict=True))
-        busiest = max(rate_per_s, memory.traffic.demand_per_s())
-        ahead = dict(zip(self.graph.names, ahead_s(self.graph, settings, busiest, self.slo_s), strict=True))
+        chosen, last = dict(zip(self.graph.names, settings, strict=True)), memory.last
+        ahead = self._ahead_s(serving, settings, memory, max(rate_per_s, memory.traffic.demand_per_s()))
         if last is not None and dict(last.settings) == chosen:
             return replace(last, reason=f"held: {reason}", held=True, rejected=(), ahead_s=ahead)
         table, at = self._plans.table(memory), place(row.rate_per_s)

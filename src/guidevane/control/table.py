@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.control.arrivals import SPREAD, gamma_arrivals
 from guidevane.control.quick import quick_plan
-from guidevane.control.shedding import ahead_s
+from guidevane.control.shedding import ways_s
 from guidevane.control.simulation import Simulation, Trace
 from guidevane.control.space import Infeasible
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, replica_counts
@@ -64,7 +64,7 @@ class Table:
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
         self._trials: dict[tuple[int, int], Trial] = {}
         self._probes: dict[tuple[int, int], Simulation] = {}
-        self._probed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
+        self._probed: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
 
     def row(self, rate_per_s: float, dispersion: float) -> Row:
         """Return the cheapest row for this rate or a somewhat higher one, at this dispersion's class."""
@@ -82,8 +82,22 @@ class Table:
 
     def probed(self, settings: tuple[Setting, ...], at: int, dispersion: float) -> float:
         """Return the share of events that would miss at the rate of place ``at``: of one trace, for a first look."""
+        return self._shed(settings, settings, at, dispersion)[0]
+
+    def shed_s(
+        self, settings: tuple[Setting, ...], ordered: tuple[Setting, ...], at: int, dispersion: float
+    ) -> tuple[float, ...]:
+        """Return who is dropped at the rate of place ``at`` so that fewest miss, of what ``shedding.ways_s`` names.
+
+        ``settings`` serve; ``ordered``: the same with all replicas that were ordered.
+        """
+        return self._shed(settings, ordered, at, dispersion)[1]
+
+    def _shed(
+        self, settings: tuple[Setting, ...], ordered: tuple[Setting, ...], at: int, dispersion: float
+    ) -> tuple[float, tuple[float, ...]]:
         key = (at, class_of(dispersion))
-        if (settings, *key) not in self._probed:
+        if (settings, ordered, *key) not in self._probed:
             if key not in self._probes:
                 if len(self._probes) > _MOST_PROBES:
                     self._probes.pop(next(iter(self._probes)))
@@ -91,9 +105,12 @@ class Table:
                 arrivals = gamma_arrivals(STEP**at, scv, int(_EVENTS * _longer(scv)), 3)
                 trace = Trace.draw(self.graph, arrivals, 3)
                 self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 20)
-            ahead = ahead_s(self.graph, settings, STEP**at, self.slo_s)
-            self._probed[settings, *key] = self._probes[key].run(settings, drop=self.drop, ahead_s=ahead).miss
-        return self._probed[settings, *key]
+            probe, ways = self._probes[key], ways_s(self.graph, settings, STEP**at, self.slo_s, ordered)
+            self._probed[settings, ordered, *key] = min(
+                ((probe.run(settings, drop=self.drop, ahead_s=each).miss, each) for each in ways),
+                key=lambda found: found[0],
+            )
+        return self._probed[settings, ordered, *key]
 
     def _trial(self, at: int, kind: int) -> Trial:
         key = (at, kind)

@@ -94,6 +94,18 @@ def test_what_a_graph_leaves_open_has_the_documented_default():
         ({"stages": {"a": {"latency_ms": {"one": 3}}}}, r"stages.a.latency_ms: batch size 'one' .* → write"),
         ({"stages": {"a": {}}}, r"stages.a: has no latency → write stages.a.latency_ms"),
         ({"stages": {"a": {"latency": TABLE, "latency_ms": TABLE}}}, r"stages.a.latency: .* → write 'latency_ms'"),
+        (
+            {"stages": {"a": {"latency_ms": TABLE, "hardware": {"k80": TABLE}}}},
+            r"^stages.a.latency_ms: stands beside a table of hardware, .* → write it into stages.a.hardware",
+        ),
+        (
+            {"stages": {"a": {"hardware": {"latency_ms": TABLE, "k80": TABLE}}}},
+            r"^stages.a.hardware.k80: stands beside",
+        ),
+        (
+            {"stages": {"a": {"hardware": {"k80": {"latency_ms": TABLE, "8": 40.0}}}}},
+            r"^stages.a.hardware.k80.8: stands beside latency_ms, and is not read → take one of them out",
+        ),
         ({"qorum": {}}, r"qorum: there is no such field → write 'quorum'"),
         ({"stages": {}}, r"stages: a graph has stages by name → write"),
     ],

@@ -185,6 +185,52 @@ def test_replicas_that_are_all_there_take_larger_batches_where_more_comes_than_t
     assert bridged(GRAPH, wanted, seen, 60.0, 0.3) == wanted
 
 
+def pressed(graph, slo_s: float, ready: dict[str, int], rate: int) -> Action:
+    """What is decided one second after the beginning, where so many replicas serve and so many events come."""
+    steering = Steering(graph, slo_s)
+    opening = Observation(time_s=0.0, interval_s=0.0, counts=(), stages=(), expected_per_s=float(rate))
+    action, memory = steering(opening, None)
+    stages = tuple(
+        StageObservation(
+            name=name,
+            arrivals=rate,
+            queue=0,
+            ready=ready.get(name, each.replicas),
+            hardware="default",
+            batch=each.batch,
+        )
+        for name, each in action.settings.items()
+    )
+    seen = replace(opening, time_s=1.0, interval_s=1.0, counts=(rate // 2, rate // 2), stages=stages)
+    return steering(seen, memory)[0]
+
+
+def test_who_is_dropped_is_counted_by_the_replicas_that_serve_already():
+    all_there, starting = (pressed(GRAPH, 0.3, ready, 200) for ready in ({}, {"model": 1}))
+
+    assert starting.settings["model"].replicas == all_there.settings["model"].replicas > 1
+    # One serves half of what comes: who cannot have it at once never will, so it is not sent there.
+    assert starting.ahead_s["pre"] > all_there.ahead_s["pre"] + 0.1
+
+
+def test_larger_batches_are_not_taken_where_more_would_miss_with_them():
+    graph = read_graph(
+        {
+            "stages": {
+                "a": {"latency_ms": {"1": 60, "2": 105, "4": 193}},
+                "b": {"latency_ms": {"1": 27, "2": 45, "4": 77, "8": 136}},
+            },
+            "edges": [["a", "b"]],
+        }
+    )
+    # Three of ten serve: 57 events a second with batches of two, 62 with batches of four, which leave no time to wait.
+    taken = pressed(graph, 0.28, {"a": 3}, 60).settings
+    profile = graph.stage("a").hardware[0].profile
+
+    assert (taken["a"].replicas, taken["a"].batch) == (10, 2)
+    assert 3 * profile.throughput(2) < 60 < 3 * profile.throughput(4)
+
+
 def test_traffic_follows_a_jump_at_once_and_noise_not_at_all():
     random, traffic = np.random.default_rng(2), Traffic()
     for _ in range(200):

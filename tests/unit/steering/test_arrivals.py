@@ -14,6 +14,7 @@ from guidevane.errors import Misconfigured
         ("\n\n", "there is no arrival"),
         ("1\ntwo\n", "line 2: 'two' is no number"),
         ("t\nt\n1\n", "line 2: 't' is no number"),
+        ("\nt\nt\n1\n", "line 3: 't' is no number"),
         ("t\n", "there is no arrival"),
         ("0.1,0.2\n", "line 1: '0.1,0.2' is no number"),
         ("1,5\n2\n", "line 1: '1,5' is no number"),
@@ -42,7 +43,14 @@ def test_a_run_begins_with_the_second_of_its_first_arrival(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "written", ["timestamp\n1\n2.5\n", '"arrival (s)"\r\n1\r\n2.5\r\n\r\n', "\ufeffarrival_s\n1\n2.5", "1\n2.5\n  \n"]
+    "written",
+    [
+        "timestamp\n1\n2.5\n",
+        '"arrival (s)"\r\n1\r\n2.5\r\n\r\n',
+        "\ufeffarrival_s\n1\n2.5",
+        "1\n2.5\n  \n",
+        "\n \nt\n1\n2.5\n",
+    ],
 )
 def test_a_columns_name_line_ends_of_windows_and_empty_lines_are_passed_over(tmp_path, written):
     path = tmp_path / "a.csv"

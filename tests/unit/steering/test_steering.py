@@ -89,6 +89,10 @@ def test_an_objective_below_the_floor_names_the_stage_and_is_scored_all_the_same
             ),
             "299 edges lead into stage '299' → at most 255 are played",
         ),
+        (
+            '{"stages": {"a": {"latency_ms": {"1": 5}}, "a": {"latency_ms": {"1": 9}}}}',
+            "'a' stands twice in one object → write each name once",
+        ),
         ('{"stages": {"a": {"latency_ms": {"1": 5}}}, "edges": [["a", "c"]]}', "there is no stage 'c'"),
     ],
 )
