@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loadtests.steering.plant import columns
 from loadtests.steering.plant.cluster import Cluster, Draws, Scene
@@ -149,9 +149,11 @@ sizes = st.tuples(st.integers(1, 3), st.integers(1, 4))
 
 
 @settings(max_examples=60, deadline=None)
+@example(arrivals=[0.0, 0.0, 0.0], a=(1, 2), b=(1, 1), c=(2, 1), d=(1, 1), quorum=1, exclusive=True)
 @given(arrivals=times, a=sizes, b=sizes, c=sizes, d=sizes, quorum=st.integers(1, 2), exclusive=st.booleans())
 def test_the_plant_agrees_with_the_controllers_simulation(arrivals, a, b, c, d, quorum, exclusive):
-    # Odd times: who of two at the very same moment is first is nobody's promise.
+    # Odd times: who of two at the very same moment is first is nobody's promise. Two of one batch may still leave two
+    # replicas of a stage at once, so that it is when events end that is compared, and not which of them.
     arrivals = [at + 0.00137 * i for i, at in enumerate(arrivals)]
     tables = {
         "a": {"1": 30, "4": 75},
@@ -171,7 +173,7 @@ def test_the_plant_agrees_with_the_controllers_simulation(arrivals, a, b, c, d, 
     taken = np.ascontiguousarray(cluster.scene.draws.taken.T.astype(bool))
     same = Trace(trace.arrivals, taken, trace.noise, trace.spread)
     simulated = Simulation(made, same, 10.0).run([ordered.settings[name] for name in made.names])
-    assert took == pytest.approx(simulated.latencies_s)
+    assert np.sort(arrivals + took) == pytest.approx(np.sort(arrivals + simulated.latencies_s))
 
 
 @settings(max_examples=40, deadline=None)
