@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -149,6 +150,31 @@ async def test_a_child_whose_loop_stands_still_is_ended_and_restarted(tmp_path: 
         await supervisor.wait_ready(30)
         await until(lambda: Change("room", State.RESTARTED) in changes)
     assert Change("room", State.DIED, -15) in changes
+
+
+async def test_who_waits_for_something_says_for_what_once(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    serve = (
+        "import http.server\n"
+        "said = [(503, b'{\"reasons\": [\"no broker\"]}')] * 3 + [(503, b'no JSON'), (200, b'')]\n"
+        "class Door(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        status, body = said.pop(0) if len(said) > 1 else said[0]\n"
+        "        self.send_response(status)\n"
+        "        self.end_headers()\n"
+        "        self.wfile.write(body)\n"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), Door).serve_forever()\n"
+    )
+    changes: list[Change] = []
+    child = python("room", serve, tmp_path, ready_url=f"http://127.0.0.1:{port}/readyz")
+    patience = replace(QUICK, told_every_s=0.0)
+    async with supervised(child, tmp_path=tmp_path, patience=patience, changes=changes) as supervisor:
+        await supervisor.wait_ready(30)
+    assert changes[:3] == [
+        Change("room", State.STARTED),
+        Change("room", State.WAITING, why="no broker"),
+        Change("room", State.READY),
+    ]
 
 
 async def test_who_is_late_is_named(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class State(StrEnum):
     """What has become of a child."""
 
     STARTED = "started"
+    WAITING = "waiting"
     READY = "ready"
     DIED = "died"
     RESTARTED = "restarted"
@@ -41,11 +42,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of a child's state; ``status`` is its exit status where it ended (negative: the signal)."""
+    """A change of a child's state.
+
+    ``status`` is its exit status where it ended (negative: the signal); ``why`` what it says that it waits for.
+    """
 
     child: str
     state: State
     status: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,8 @@ class Patience:
     """Who dies more than ``deaths`` times within this span without being ready is given up."""
     unwell_s: float = 30.0
     """Whose ``health_url`` has said nothing good for this long is ended, and so restarted."""
+    told_every_s: float = 20.0
+    """Who is not ready after so long, and says why, is told of; and again where it says something else."""
     stop_s: float = 20.0
     """How long a child may drain on SIGTERM before it is killed."""
 

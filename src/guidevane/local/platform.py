@@ -296,6 +296,8 @@ class Platform:
             self._progress(f"{change.child}: died ({change.status}), starting again", None)
         elif change.state is State.GIVEN_UP:
             self._progress(f"{change.child}: given up, see logs/{change.child}.log", None)
+        elif change.state is State.WAITING:
+            self._progress(f"{change.child}: waiting: {change.why}", None)
         else:
             self._progress(f"{change.child}: {change.state}", 1.0 if change.state is State.READY else None)
             # A room that was started again is another process.

@@ -127,9 +127,7 @@ class Ward:
         """Find out when the child is ready; end it when it has been unwell for too long."""
         now_s = asyncio.get_running_loop().time
         async with httpx.AsyncClient(timeout=_ANSWER_WITHIN_S) as client:
-            # Only the child itself knows when it is ready, so it is asked again and again.
-            while self.child.ready_url is not None and not await _good(client, self.child.ready_url):  # noqa: ASYNC110
-                await asyncio.sleep(_ASK_READY_EVERY_S)
+            await self._wait_ready(client)
             well_at_s = self._ready_at_s = now_s()
             self.ready.set()
             self._say(State.READY)
@@ -140,6 +138,17 @@ class Ward:
         if self.child.health_url is not None:
             # Whose loop stands still does not hear SIGTERM either.
             await end(process, grace_s=_DEAF_GRACE_S)
+
+    async def _wait_ready(self, client: httpx.AsyncClient) -> None:
+        """Return when the child is ready; say what it waits for, where that takes long."""
+        now_s = asyncio.get_running_loop().time
+        told_at_s, told = now_s(), ""
+        # Only the child itself knows when it is ready, so it is asked again and again.
+        while self.child.ready_url is not None and (why := await _wanting(client, self.child.ready_url)) is not None:
+            if why not in {"", told} and now_s() - told_at_s >= self._patience.told_every_s:
+                told_at_s, told = now_s(), why
+                self._on_change(Change(self.child.name, State.WAITING, why=why))
+            await asyncio.sleep(_ASK_READY_EVERY_S)
 
     def _forget(self, state: State, status: int) -> None:
         self._process = self._ready_at_s = None
@@ -157,6 +166,15 @@ class Ward:
 
     def _say(self, state: State, status: int | None = None) -> None:
         self._on_change(Change(self.child.name, state, status))
+
+
+async def _wanting(client: httpx.AsyncClient, url: str) -> str | None:
+    """Return what a child says that it waits for, nothing where it says nothing; ``None`` once it is ready."""
+    try:
+        answer = await client.get(url)
+        return None if answer.is_success else "; ".join(map(str, answer.json()["reasons"]))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return ""
 
 
 async def _good(client: httpx.AsyncClient, url: str) -> bool:
