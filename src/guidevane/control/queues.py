@@ -8,6 +8,8 @@ departures come out sorted, and nothing is ever sorted.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -31,66 +33,28 @@ def _insert(free: Times, first: Ids, last: Ids, head: int, size: int, key: float
     free[at & mask], first[at & mask], last[at & mask] = key, begin, end
 
 
-def serve(
-    ids: Ids,
-    times: Times,
-    noise: Times,
-    jitter: float,
-    table: Times,
-    replicas: int,
-    batch: int,
-    wait_s: float,
-    change_times: Times,
-    change_replicas: Ids,
-    deadlines: Times,
-    ahead_s: float,
-    drop: bool,  # noqa: FBT001 - of one row with what the loop takes, which goes by position
-    drop_s: float,
-    late_limit: int,
-) -> tuple[Ids, Times] | None:
-    """Serve a stream by replicas that share its queue; return the departures.
+class Scratch(NamedTuple):
+    """What ``serve`` works on: a ring of replicas, busy with ``taken[first:last]`` until ``free``; and departures."""
 
-    A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
-    oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
-    seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
-    becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
-    behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
-    behind their deadlines less ``ahead_s``, the pass ends and returns None.
-    """
-    most = replicas + (int(change_replicas.clip(0).sum()) if len(change_replicas) else 0)
-    ring = 1 << most.bit_length()
-    free, first, last = np.empty(ring), np.zeros(ring, np.int32), np.zeros(ring, np.int32)
-    free[:replicas] = -np.inf
-    n = len(ids)
-    taken, out_ids, out_times = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n)
-    served = _serve(
-        ids,
-        times,
-        noise,
-        jitter,
-        table,
-        replicas,
-        batch,
-        wait_s,
-        change_times,
-        change_replicas,
-        deadlines,
-        ahead_s,
-        drop,
-        drop_s,
-        late_limit,
-        free,
-        first,
-        last,
-        taken,
-        out_ids,
-        out_times,
-    )
-    return None if served < 0 else (out_ids[:served], out_times[:served])
+    free: Times
+    first: Ids
+    last: Ids
+    taken: Ids
+    ids: Ids
+    times: Times
+
+    @classmethod
+    def of(cls, events: int, replicas: int, change_replicas: Ids) -> Scratch:
+        """Return it for as many events, and for the replicas at the begin with all that join later."""
+        most = replicas + (int(change_replicas.clip(0).sum()) if len(change_replicas) else 0)
+        ring = 1 << most.bit_length()
+        free, first, last = np.empty(ring), np.zeros(ring, np.int32), np.zeros(ring, np.int32)
+        free[:replicas] = -np.inf
+        return cls(free, first, last, np.empty(events, np.int32), np.empty(events, np.int32), np.empty(events))
 
 
 @compiled
-def _serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per event would cost more than the event
+def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per event would cost more than the event
     ids: Ids,
     times: Times,
     noise: Times,
@@ -113,9 +77,14 @@ def _serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per eve
     out_ids: Ids,
     out_times: Times,
 ) -> int:
-    """Do what ``serve`` says; write the departures, and return how many there are, or -1.
+    """Serve a stream by replicas that share its queue; write the departures, return how many there are.
 
-    Replicas stand in a ring (``free``, ``first``, ``last``); ``taken[first:last]`` are the events of one.
+    A replica that is free takes what waits, up to ``batch``, after waiting up to ``wait_s`` from the
+    oldest arrival for the batch to fill; that takes ``table[size]`` x (1 + ``jitter`` x ``noise[oldest event]``)
+    seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
+    becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
+    behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
+    behind their deadlines less ``ahead_s``, the pass ends and returns -1. The last six are a ``Scratch``.
     """
     n, changes = len(ids), len(change_times)
     mask = len(free) - 1

@@ -206,7 +206,8 @@ class Simulation:
         times, changes = np.array(schedule.times, np.float64), np.array(schedule.replicas, np.int32)
 
         def serve(ids: Ids, came: Times, replicas: int) -> Stream | None:
-            return queues.serve(
+            scratch = queues.Scratch.of(len(ids), replicas, changes)
+            served = queues.serve(
                 ids,
                 came,
                 self.trace.noise[at],
@@ -222,7 +223,9 @@ class Simulation:
                 drop,
                 ahead[1],
                 late_limit,
+                *scratch,
             )
+            return None if served < 0 else (scratch.ids[:served], scratch.times[:served])
 
         if not stage.partitions or setting.replicas == 0 or len(times):
             return serve(*arrivals, setting.replicas)

@@ -53,7 +53,7 @@ class KafkaProducer(Producer):
                 waiting = await self._enqueue(topic, partition, messages)
             except KafkaError as broken:
                 self._refused.add(place)
-                raise self.told(broken, topic, partition, messages) from broken
+                raise self.failure(broken, topic, partition, messages) from broken
         return _FirstOffset(self, waiting, topic, partition, messages)
 
     async def _enqueue(self, topic: str, partition: int, messages: Sequence[Message]) -> list[Any]:
@@ -81,7 +81,9 @@ class KafkaProducer(Producer):
             self._begun.add(place)
         return acknowledged
 
-    def told(self, broken: KafkaError, topic: str, partition: int, messages: Sequence[Message]) -> Fenced | Retryable:
+    def failure(
+        self, broken: KafkaError, topic: str, partition: int, messages: Sequence[Message]
+    ) -> Fenced | Retryable:
         """Return what we make of a failure to send messages; what is too large at once goes in parts from now on."""
         if not isinstance(broken, MessageSizeTooLargeError):
             return told(broken, f"sending to {topic}/{partition}")
@@ -123,7 +125,7 @@ class _FirstOffset:
             for batch in self.batches[1:]:
                 yield from batch.__await__()
         except KafkaError as broken:
-            raise self.producer.told(broken, self.topic, self.partition, self.messages) from broken
+            raise self.producer.failure(broken, self.topic, self.partition, self.messages) from broken
         return int(first.offset)
 
 
