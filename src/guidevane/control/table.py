@@ -34,6 +34,8 @@ _MORE = 3
 ANCHOR, _SCRATCH = 4, 16
 """Plans are searched at each fourth place (from scratch at each sixteenth, around that at the others), a third apart in
 rate; what lies between two of them is drawn between their replicas, and tried."""
+_PARTS = 4
+"""What runs is drawn at each fourth part of a place: a replica of four is more than a rate rounded up by a step."""
 _SCALED = 0.9
 """Larger pools are busier: from one rate to the next, replicas grow a little less than the rate."""
 
@@ -60,17 +62,21 @@ class Table:
     ) -> None:
         """Start empty. ``hardware``: per stage; None: the cheapest for each row."""
         self.graph, self.slo_s, self.epsilon, self.hardware, self.drop = graph, slo_s, epsilon, hardware, drop
-        self._planned: dict[tuple[int, int], Row] = {}
+        self._planned: dict[tuple[float, int], Row] = {}
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
-        self._trials: dict[tuple[int, int], Trial] = {}
+        self._trials: dict[tuple[float, int], Trial] = {}
         self._probes: dict[tuple[int, int], Simulation] = {}
         self._probed: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
 
     def row(self, rate_per_s: float, dispersion: float) -> Row:
         """Return the cheapest row for this rate or a somewhat higher one, at this dispersion's class."""
         at, kind = place(rate_per_s), class_of(dispersion)
-        smooth = 0 if self.hardware is None else _SMOOTH
-        rows = (self._row(each, kind) for each in range(at, at + smooth + 1))
+        places: list[float] = [at]
+        if self.hardware is not None:
+            places += range(at + 1, at + _SMOOTH + 1)
+            if CLASSES[kind] <= SPREAD:
+                places = [*_parts(rate_per_s, at), *places]
+        rows = (self._row(each, kind) for each in places)
         return min(rows, key=lambda row: (not row.feasible, row.usd_per_hour))
 
     def miss(self, settings: tuple[Setting, ...], rate_per_s: float, dispersion: float) -> float:
@@ -112,7 +118,7 @@ class Table:
             )
         return self._probed[settings, ordered, *key]
 
-    def _trial(self, at: int, kind: int) -> Trial:
+    def _trial(self, at: float, kind: int) -> Trial:
         key = (at, kind)
         if key not in self._trials:
             if len(self._trials) > _MOST_TRIALS:
@@ -157,12 +163,13 @@ class Table:
             rounded.append(replace(each, replicas=next((size for size in sizes if size >= least - 1e-9), sizes[-1])))
         return tuple(rounded)
 
-    def _between(self, at: int, kind: int) -> Row:
+    def _between(self, at: float, kind: int) -> Row:
         """Return the row of a place between two anchors: the upper one's batches, with fewer replicas if they do."""
-        low, high = self._row(at - at % ANCHOR, kind), self._row(at - at % ANCHOR + ANCHOR, kind)
+        anchor = ANCHOR * math.floor(at / ANCHOR)
+        low, high = self._row(anchor, kind), self._row(anchor + ANCHOR, kind)
         if not (low.feasible and high.feasible):
             return replace(high, rate_per_s=STEP**at)
-        share = (STEP ** (at % ANCHOR) - 1) / (STEP**ANCHOR - 1)
+        share = (STEP ** (at - anchor) - 1) / (STEP**ANCHOR - 1)
         wanted = [
             min(one.replicas, two.replicas) + share * max(two.replicas - one.replicas, 0)
             for one, two in zip(low.settings, high.settings, strict=True)
@@ -193,24 +200,28 @@ class Table:
                 return fewer
         return None
 
-    def _row(self, at: int, kind: int) -> Row:
+    def _row(self, at: float, kind: int) -> Row:
         key = (at, kind)
-        if key not in self._planned and self.hardware is not None and at % ANCHOR:
+        if key in self._planned:
+            return self._planned[key]
+        if self.hardware is not None and at % ANCHOR:
             # Of heaps, a rate tells how often they come, hardly what they take: the next anchor's row will do.
-            heaps, above = CLASSES[kind] > SPREAD, at - at % ANCHOR + ANCHOR
+            heaps, above = CLASSES[kind] > SPREAD, ANCHOR * math.ceil(at / ANCHOR)
             self._planned[key] = self._row(above, kind) if heaps else self._between(at, kind)
-        if key not in self._planned:
-            rate, scv = STEP**at, CLASSES[kind]
-            trial = self._trial(at, kind)
-            try:
-                near = self._near(at, kind)
-                settings = self._tougher(trial, quick_plan(trial, self.hardware, near=near), at, scv)
-                row = Row(rate, scv, settings, hourly_usd(self.graph, settings))
-            except Infeasible:
-                settings = trial.bearing(self.hardware)
-                row = Row(rate, scv, settings, hourly_usd(self.graph, settings), feasible=False)
-            self._planned[key] = row
+        else:
+            self._planned[key] = self._searched(int(at), kind)
         return self._planned[key]
+
+    def _searched(self, at: int, kind: int) -> Row:
+        rate, scv = STEP**at, CLASSES[kind]
+        trial = self._trial(at, kind)
+        try:
+            near = self._near(at, kind)
+            settings = self._tougher(trial, quick_plan(trial, self.hardware, near=near), at, scv)
+        except Infeasible:
+            settings = trial.bearing(self.hardware)
+            return Row(rate, scv, settings, hourly_usd(self.graph, settings), feasible=False)
+        return Row(rate, scv, settings, hourly_usd(self.graph, settings))
 
 
 def _longer(scv: float) -> float:
@@ -221,6 +232,12 @@ def _longer(scv: float) -> float:
 def place(rate_per_s: float) -> int:
     """Return the place of the first rate of the table that is not below ``rate_per_s``."""
     return math.ceil(math.log(max(rate_per_s, 0.05)) / math.log(STEP) - 1e-9)
+
+
+def _parts(rate_per_s: float, at: int) -> list[float]:
+    """Return what lies between a rate and its place ``at``, in parts of a place."""
+    exact = math.log(max(rate_per_s, 0.05)) / math.log(STEP)
+    return [part / _PARTS for part in range(math.ceil(exact * _PARTS - 1e-9), at * _PARTS)]
 
 
 def class_of(dispersion: float) -> int:

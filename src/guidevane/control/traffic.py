@@ -34,8 +34,8 @@ _TENTHS, _IN_HALF = 100, 5
 _FEWEST, _Z_SURE = 3, 3.09
 _HEAPS_S = 300.0
 """Heaps are forgotten with this time constant."""
-_CHANCE = 2.0
-"""What the best of all steps explains more than a line by chance alone, in variances of a count."""
+_SURELY = 4.0
+"""What a line explains more than the best of all steps, in variances of a count: it is seven times as likely then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def _rise(halves: Sequence[int], dispersion: float) -> Rise | None:
         bends = _bends(size)
         gains = [max(float(bend @ counts) - middle * mean * size, 0.0) ** 2 / spread for bend, middle, spread in bends]
         best = max(range(len(bends)), key=gains.__getitem__)
-        if gains[best] <= _Z_RISE**2 * variance or _stepped(counts, mean) > gains[best] + _CHANCE * variance:
+        if gains[best] <= _Z_RISE**2 * variance or _stepped(counts, mean) > gains[best] - _SURELY * variance:
             continue
         bend, middle, spread = bends[best]
         slope, error = math.sqrt(gains[best] / spread), math.sqrt(variance / spread)

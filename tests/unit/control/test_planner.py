@@ -230,6 +230,20 @@ def test_between_two_anchors_of_the_table_no_row_has_more_replicas_than_some_bat
         assert last.replicas == 1 or not any(trial.feasible((first, each)) for each in fewer), STEP**at
 
 
+def test_a_rate_between_two_places_of_the_table_has_a_row_of_its_own():
+    table = Table(chain({"1": 1}, {"1": 34, "2": 42, "4": 73, "8": 133}), 0.25, 0.005, ("cpu", "k80"))
+    cheaper = 0
+    for at in range(place(30.0), place(150.0)):
+        rates = [STEP ** (at - 1 + share) for share in (0.2, 0.45, 0.7, 0.95)]
+        rows, whole = [table.row(rate, 1.0) for rate in rates], table.row(STEP**at, 1.0)
+
+        assert all(row.rate_per_s >= rate for row, rate in zip(rows, rates, strict=True))
+        assert [row.usd_per_hour for row in rows] == sorted(row.usd_per_hour for row in rows)
+        assert rows[-1].usd_per_hour <= whole.usd_per_hour
+        cheaper += rows[0].usd_per_hour < whole.usd_per_hour
+    assert cheaper
+
+
 @given(st.integers(1, 20_000), st.sampled_from([0.001, 0.01, 0.05]))
 @settings(max_examples=50)
 def test_the_allowed_misses_are_the_most_that_the_bound_allows(events, epsilon):

@@ -267,6 +267,28 @@ def test_a_step_leads_nowhere_and_what_was_before_it_is_not_believed_again(passe
     assert stepped.span_s <= passed_s + 3
 
 
+@pytest.mark.parametrize(("rate", "times"), [(5.0, 2.0), (20.0, 1.5), (20.0, 2.0)])
+def test_a_step_among_few_events_is_rarely_read_as_a_slope(rate, times):
+    def misread(seed: int) -> bool:
+        traffic = traffic_of([rate] * 60 + [rate * times], seed)
+        random = np.random.default_rng(seed + 1000)
+        for _ in range(19):
+            traffic = traffic.after(random.poisson(rate * times / 2, 2).tolist(), 1.0)
+            if traffic.rise is not None:
+                return True
+        return False
+
+    assert sum(misread(seed) for seed in range(30)) <= 6
+
+
+def test_a_steep_rise_among_few_events_is_noticed_before_it_is_over():
+    def noticed(seed: int) -> bool:
+        rising = [traffic_of([20.0] * 60 + [20.0 + 2 * second for second in range(past_s)], seed) for past_s in (15, 18, 21)]
+        return any(each.rise is not None for each in rising)
+
+    assert sum(noticed(seed) for seed in range(20)) >= 16
+
+
 def test_what_has_risen_leads_nowhere_any_more():
     risen = traffic_of([36.0] * 60 + [36 + 1.8 * second for second in range(60)] + [144.0] * 20)
 
