@@ -21,6 +21,9 @@ from guidevane.log.kafka.survey import Survey, TopicState
 from guidevane.topics import Topics
 
 GIB = 1 << 30
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_PLAIN_USERNAME": "u", "KAFKA_SASL_PLAIN_PASSWORD": "p",
+}  # fmt: skip
 
 
 def look(function, **told) -> Finding:
@@ -90,6 +93,18 @@ def test_a_ray_where_nobody_listens_is_a_failure_also_where_no_dashboard_is_name
     [
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SLS"}, "KAFKA_SECURITY_PROTOCOL is 'SASL_SLS' → write 'SASL_SSL'"),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "set KAFKA_SASL_PLAIN_USERNAME"),
+        ({"KAFKA_SASL_PLAIN_USERNAME": "u"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT → write SASL_PLAINTEXT or SASL_SSL"),
+        ({"KAFKA_SSL_CAFILE": "ca.pem"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT → write SSL or SASL_SSL"),
+        (
+            SASL | {"KAFKA_SASL_MECHANISM": "SCRAM-SHA256"},
+            "KAFKA_SASL_MECHANISM is 'SCRAM-SHA256' → write 'SCRAM-SHA-256'",
+        ),
+        (SASL | {"KAFKA_SASL_MECHANISM": "OAUTHBEARER"}, "KAFKA_SASL_MECHANISM is 'OAUTHBEARER' → "),
+        (
+            SASL | {"KAFKA_SASL_JAAS_CONFIG": "..."},
+            "KAFKA_SASL_JAAS_CONFIG is no setting → write KAFKA_SASL_PLAIN_USERNAME",
+        ),
+        (SASL | {"KAFKA_SSL_CAFLIE": "ca.pem"}, "KAFKA_SSL_CAFLIE is no setting → write 'KAFKA_SSL_CAFILE'"),
         ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "nowhere.pem"}, "KAFKA_SSL_CAFILE=nowhere.pem cannot"),
     ],
 )
@@ -99,6 +114,11 @@ def test_a_security_that_no_client_takes_is_told_once_by_its_variable(environ, s
     assert broker.status is Status.FAIL
     assert says in broker.says
     assert {look(each, **told).status for each in (cluster.topics, cluster.clock)} == {Status.SKIP}
+
+
+def test_an_address_that_is_none_is_told_as_such():
+    broker = look(cluster.broker, kafka="127.0.0.1:9092x")
+    assert (broker.status, "→ host:port" in broker.says) == (Status.FAIL, True)
 
 
 async def test_a_check_that_hangs_or_breaks_is_told_and_the_others_are_not_kept_waiting():
