@@ -62,6 +62,8 @@ async def test_a_user_with_its_rights_writes_reads_commits_and_makes_no_topic(se
         await consumer.close()
 
 
+# asyncio closes the socket of a handshake that failed some turns later, which a loop that ends does not take.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("protocol", "changed", "kind", "says"),
     [
@@ -89,7 +91,7 @@ async def test_who_is_not_let_in_is_told_why_and_by_the_doctor_too(
 
 
 async def test_a_room_whose_password_is_wrong_does_not_wait_for_it_and_says_so_without_a_traceback(secured_kafka):
-    told = secured_kafka.told("SASL_SSL", KAFKA_SASL_PLAIN_PASSWORD="wrong")  # noqa: S106 - of no account
+    told = secured_kafka.told("SASL_SSL", KAFKA_SASL_PLAIN_PASSWORD="wrong")
     room = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "guidevane.services.admin", env={**os.environ, **told}, stderr=asyncio.subprocess.PIPE
     )
