@@ -208,6 +208,14 @@ def test_an_old_broker_is_told(monkeypatch):
     assert look(cluster.broker, kafka="k:9092").status == "warn"
 
 
+def test_a_room_that_works_and_has_something_to_look_at_is_a_warning():
+    with dashboard(
+        {"/readyz": (200, {"ready": True, "reasons": ["working"], "watch": ["p.events/3 is held up"]})}
+    ) as url:
+        found = look(serving.rooms, endpoints={"metrics": {"fused": f"{url}/metrics"}})
+    assert (found.status, found.says) == ("warn", "fused: p.events/3 is held up")
+
+
 def test_ray_of_another_release_and_one_that_refuses_us_are_told(tmp_path):
     with dashboard({"/api/ray/version": (200, {"ray_version": "1.13.0"})}) as url:
         found = look(serving.ray, ray="r:6379", ray_dashboard=url)

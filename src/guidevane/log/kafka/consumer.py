@@ -198,6 +198,15 @@ class KafkaConsumer(Consumer):
             seen[partition] = self._handed_out.get(tp, end) if (self.position(partition) or 0) >= end else end
         return seen
 
+    def held(self) -> Mapping[Partition, int]:
+        """Return where each owned partition is held up, as the last fetch saw it: no request is made."""
+        held: dict[Partition, int] = {}
+        for tp in self.client.assignment():
+            stable, end = self.client.last_stable_offset(tp), self.client.highwater(tp)
+            if stable is not None and end is not None and 0 <= stable < end:
+                held[Partition(tp.topic, tp.partition)] = stable
+        return held
+
     async def close(self) -> None:
         """Leave the group at once (a static member keeps its place for the session's length)."""
         if self._client is not None:
