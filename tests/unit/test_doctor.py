@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from guidevane.cli import app
 from guidevane.doctor import CHECKS, Check, Finding, Status, Where, cluster, contracts, examine, machine, serving
 from guidevane.doctor import check as checks
+from guidevane.local.endpoints import claim
 from guidevane.local.ports import free_ports
 from guidevane.log.kafka.survey import Survey, TopicState
 from guidevane.topics import Topics
@@ -272,3 +275,26 @@ def test_a_pipeline_with_mistakes_and_one_without_are_told(tmp_path, monkeypatch
     wrong = look(contracts.pipeline, reference="nobody.knows:this")
     assert (wrong.status, wrong.mend) == ("fail", "guidevane check nobody.knows:this")
     assert look(contracts.schemas, reference="employment").status == "ok"
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "5", "{", "\xff", '{"kafka": 5}', '{"metrics": ["m"]}', '{"metrics": {"m": 1}}']
+)
+def test_endpoints_that_nobody_of_ours_wrote_are_told_by_their_file_and_the_rest_is_looked_at(tmp_path, content):
+    (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
+    where = Where.told(tmp_path, bootstrap=None, environ={})
+    found = asyncio.run(machine.ports(where))
+    assert (found.status, "endpoints.json" in found.says) == (Status.FAIL, True)
+    assert "guidevane down" in found.mend
+    assert asyncio.run(serving.rooms(where)).status is Status.SKIP
+
+
+def test_ports_that_a_start_has_taken_are_no_failure_and_those_that_a_stranger_has_are(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        kept = tmp_path / "kafka" / "ports.json"
+        kept.parent.mkdir()
+        kept.write_text(json.dumps({"broker": taken.getsockname()[1], "controller": taken.getsockname()[1]}))
+        assert look(machine.ports, state_dir=tmp_path).status is Status.FAIL
+        with claim(tmp_path):
+            found = look(machine.ports, state_dir=tmp_path)
+    assert (found.status, f"process {os.getpid()}" in found.says) == (Status.OK, True)

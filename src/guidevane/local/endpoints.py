@@ -80,10 +80,10 @@ class Endpoints(BaseModel):
         Raises:
             Misconfigured: one does; the message says which process, and how to end it.
         """
-        runner = _runner(state_dir)
-        if runner is not None and runner.pid != os.getpid():
+        pid = runner_of(state_dir)
+        if pid not in {None, os.getpid()}:
             raise Misconfigured(
-                f"guidevane runs already on {state_dir}, as process {runner.pid}. End it with "
+                f"guidevane runs already on {state_dir}, as process {pid}. End it with "
                 f"`guidevane down --state-dir {state_dir}`, or choose another state directory."
             )
 
@@ -127,6 +127,12 @@ def down(state_dir: Path) -> list[str]:
     for name in (_NAME, _CLAIM):
         (state_dir / name).unlink(missing_ok=True)
     return done or [f"nothing runs under {state_dir}"]
+
+
+def runner_of(state_dir: Path) -> int | None:
+    """Return the process that runs, starts or ends a platform in ``state_dir``, if there is one."""
+    runner = _runner(state_dir)
+    return runner.pid if runner is not None else None
 
 
 def _said(process: psutil.Process, names: dict[int, str]) -> str:
