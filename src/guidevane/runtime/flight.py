@@ -79,8 +79,7 @@ class Flight:
             return len(fresh) if index == 0 else 0
         handled = {(records[i].partition, origins[i]) for i in fresh}
         if index == 0:
-            everything = {(record.partition, origin) for record, origin in zip(records, origins, strict=True)}
-            self.unseen = everything - handled
+            self.unseen = {(r.partition, at) for r, at in zip(records, origins, strict=True)} - handled
             return len(fresh)
         new = handled & self.unseen
         self.unseen -= new
