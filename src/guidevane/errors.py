@@ -5,6 +5,7 @@
     GuidevaneError
     ├── Reject          this event can never succeed       → dead letter, at once
     ├── Retryable       the world is not ready yet         → retry in place, up to the deadline
+    │   └── Denied      the cluster does not let us        → who runs waits for the right; who starts refuses to
     ├── Fenced          this worker may have been replaced → send nothing more, start over
     │   └── Ousted      its group does not know it any more → the same, and tell where it happens again and again
     └── Misconfigured   a person must change something     → refuse to start, or stop
@@ -32,6 +33,10 @@ class Reject(GuidevaneError):
 
 class Retryable(GuidevaneError):
     """The world is not ready: the same call may succeed later."""
+
+
+class Denied(Retryable):
+    """The cluster does not know us, or does not let us: a person must grant it, and then the same call succeeds."""
 
 
 class TooLarge(Retryable):

@@ -76,6 +76,27 @@ async def test_a_reader_comes_to_the_end_of_a_partition_that_holds_nothing_to_be
     await reader.close()
 
 
+async def test_a_partition_is_held_where_a_transaction_began_that_has_not_ended(
+    log: Log, topic: str, holder: Transactions
+):
+    producer = await log.producer(name="p")
+    await producer.send(topic, 0, [Message(None, b"before")])
+    await holder.begin()
+    await holder.send(topic, 0, [Message(None, b"open")])
+    await producer.send(topic, 0, [Message(None, b"behind")])
+    await producer.close()
+    reader = log.reader([topic])
+    await reader.start()
+    assert [r.value for r in await gather(reader, 1)] == [b"before"]
+    async with asyncio.timeout(20):
+        while reader.held() != {Partition(topic, 0): 1}:
+            assert await reader.fetch(timeout_s=0.05) == {}
+    await holder.abort()
+    assert [r.value for r in await gather(reader, 1)] == [b"behind"]
+    assert reader.held() == {}
+    await reader.close()
+
+
 async def test_many_transactions_follow_each_other(log: Log, topic: str, holder: Transactions):
     for i in range(5):
         await holder.begin()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +18,15 @@ from typer.testing import CliRunner
 from guidevane.cli import app
 from guidevane.doctor import CHECKS, Check, Finding, Status, Where, cluster, contracts, examine, machine, serving
 from guidevane.doctor import check as checks
+from guidevane.local.endpoints import claim
 from guidevane.local.ports import free_ports
 from guidevane.log.kafka.survey import Survey, TopicState
 from guidevane.topics import Topics
 
 GIB = 1 << 30
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_PLAIN_USERNAME": "u", "KAFKA_SASL_PLAIN_PASSWORD": "p",
+}  # fmt: skip
 
 
 def look(function, **told) -> Finding:
@@ -90,6 +96,18 @@ def test_a_ray_where_nobody_listens_is_a_failure_also_where_no_dashboard_is_name
     [
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SLS"}, "KAFKA_SECURITY_PROTOCOL is 'SASL_SLS' → write 'SASL_SSL'"),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "set KAFKA_SASL_PLAIN_USERNAME"),
+        ({"KAFKA_SASL_PLAIN_USERNAME": "u"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT → write SASL_PLAINTEXT or SASL_SSL"),
+        ({"KAFKA_SSL_CAFILE": "ca.pem"}, "KAFKA_SECURITY_PROTOCOL is PLAINTEXT → write SSL or SASL_SSL"),
+        (
+            SASL | {"KAFKA_SASL_MECHANISM": "SCRAM-SHA256"},
+            "KAFKA_SASL_MECHANISM is 'SCRAM-SHA256' → write 'SCRAM-SHA-256'",
+        ),
+        (SASL | {"KAFKA_SASL_MECHANISM": "OAUTHBEARER"}, "KAFKA_SASL_MECHANISM is 'OAUTHBEARER' → "),
+        (
+            SASL | {"KAFKA_SASL_JAAS_CONFIG": "..."},
+            "KAFKA_SASL_JAAS_CONFIG is no setting → write KAFKA_SASL_PLAIN_USERNAME",
+        ),
+        (SASL | {"KAFKA_SSL_CAFLIE": "ca.pem"}, "KAFKA_SSL_CAFLIE is no setting → write 'KAFKA_SSL_CAFILE'"),
         ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "nowhere.pem"}, "KAFKA_SSL_CAFILE=nowhere.pem cannot"),
     ],
 )
@@ -99,6 +117,11 @@ def test_a_security_that_no_client_takes_is_told_once_by_its_variable(environ, s
     assert broker.status is Status.FAIL
     assert says in broker.says
     assert {look(each, **told).status for each in (cluster.topics, cluster.clock)} == {Status.SKIP}
+
+
+def test_an_address_that_is_none_is_told_as_such():
+    broker = look(cluster.broker, kafka="127.0.0.1:9092x")
+    assert (broker.status, "→ host:port" in broker.says) == (Status.FAIL, True)
 
 
 async def test_a_check_that_hangs_or_breaks_is_told_and_the_others_are_not_kept_waiting():
@@ -188,6 +211,14 @@ def test_an_old_broker_is_told(monkeypatch):
     assert look(cluster.broker, kafka="k:9092").status == "warn"
 
 
+def test_a_room_that_works_and_has_something_to_look_at_is_a_warning():
+    with dashboard(
+        {"/readyz": (200, {"ready": True, "reasons": ["working"], "watch": ["p.events/3 is held up"]})}
+    ) as url:
+        found = look(serving.rooms, endpoints={"metrics": {"fused": f"{url}/metrics"}})
+    assert (found.status, found.says) == ("warn", "fused: p.events/3 is held up")
+
+
 def test_ray_of_another_release_and_one_that_refuses_us_are_told(tmp_path):
     with dashboard({"/api/ray/version": (200, {"ray_version": "1.13.0"})}) as url:
         found = look(serving.ray, ray="r:6379", ray_dashboard=url)
@@ -244,3 +275,26 @@ def test_a_pipeline_with_mistakes_and_one_without_are_told(tmp_path, monkeypatch
     wrong = look(contracts.pipeline, reference="nobody.knows:this")
     assert (wrong.status, wrong.mend) == ("fail", "guidevane check nobody.knows:this")
     assert look(contracts.schemas, reference="employment").status == "ok"
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "5", "{", "\xff", '{"kafka": 5}', '{"metrics": ["m"]}', '{"metrics": {"m": 1}}']
+)
+def test_endpoints_that_nobody_of_ours_wrote_are_told_by_their_file_and_the_rest_is_looked_at(tmp_path, content):
+    (tmp_path / "endpoints.json").write_text(content, encoding="latin-1")
+    where = Where.told(tmp_path, bootstrap=None, environ={})
+    found = asyncio.run(machine.ports(where))
+    assert (found.status, "endpoints.json" in found.says) == (Status.FAIL, True)
+    assert "guidevane down" in found.mend
+    assert asyncio.run(serving.rooms(where)).status is Status.SKIP
+
+
+def test_ports_that_a_start_has_taken_are_no_failure_and_those_that_a_stranger_has_are(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        kept = tmp_path / "kafka" / "ports.json"
+        kept.parent.mkdir()
+        kept.write_text(json.dumps({"broker": taken.getsockname()[1], "controller": taken.getsockname()[1]}))
+        assert look(machine.ports, state_dir=tmp_path).status is Status.FAIL
+        with claim(tmp_path):
+            found = look(machine.ports, state_dir=tmp_path)
+    assert (found.status, f"process {os.getpid()}" in found.says) == (Status.OK, True)

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Manager
 from pathlib import Path
+from threading import Barrier
 
 import psutil
 import pytest
@@ -142,3 +145,42 @@ def test_a_damaged_claim_is_nobodys(tmp_path: Path, text: str) -> None:
     (tmp_path / "runner.pid").write_text(text)
     with claim(tmp_path):
         assert (tmp_path / "runner.pid").read_text() == f"{os.getpid()}\n"
+
+
+def _claimed(state_dir: Path, together: Barrier, over: Barrier) -> bool:
+    together.wait()
+    try:
+        with claim(state_dir):
+            over.wait()
+            return True
+    except Misconfigured:
+        over.wait()
+        return False
+
+
+def test_of_many_who_claim_at_once_one_gets_it(tmp_path: Path) -> None:
+    with Manager() as shared, ProcessPoolExecutor(4) as processes:
+        for number in range(10):
+            together, over = shared.Barrier(4), shared.Barrier(4)
+            asked = [processes.submit(_claimed, tmp_path / f"{number}", together, over) for _ in range(4)]
+            assert sorted(each.result(timeout=30) for each in asked) == [False, False, False, True]
+
+
+def test_down_leaves_alone_what_starts_where_another_has_just_ended(
+    tmp_path: Path, runner: subprocess.Popen[bytes], left_behind: subprocess.Popen[bytes]
+) -> None:
+    # It has the directory, and has not yet written down who it is.
+    (tmp_path / "runner.pid").unlink()
+    assert down(tmp_path) == [f"another guidevane starts on {tmp_path} just now, and is left alone"]
+    assert (runner.poll(), left_behind.poll()) == (None, None)
+
+
+@pytest.mark.parametrize("below", ["", "x", "x/y"])
+def test_a_state_folder_that_is_a_file_is_named(tmp_path: Path, below: str) -> None:
+    folder = tmp_path / "file" / below
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Misconfigured, match=r"nothing can be written to .*file.*another --state-dir"), claim(folder):
+        pass
+    with pytest.raises(Misconfigured, match="nothing is ready under"):
+        Endpoints.load(folder)
+    assert down(folder) == [f"nothing runs under {folder}"]

@@ -51,8 +51,12 @@ def bootstrap_of(given: str | None, state_dir: Path, environ: Mapping[str, str] 
 def ask(work: Callable[[Log], Awaitable[None]], bootstrap: str | None, state_dir: Path) -> None:
     """Run ``work`` on the cluster; Ctrl-C and a reader that goes away (``| head``) end it in peace."""
     import asyncio
+    import logging
 
     from guidevane.log.kafka import Connection, KafkaLog
+
+    # What a client says of a broker that is away, the error says itself.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     # Not through RoomSettings: who only reads has not installed what rooms need.
     connection = Connection.told(os.environ, bootstrap=bootstrap_of(bootstrap, state_dir))

@@ -192,6 +192,9 @@ async def disk(where: Where) -> Finding:
 async def ports(where: Where) -> Finding:
     """What a state folder says runs: does somebody listen there, and, where nothing runs, is Kafka's port free?"""
     down = f"guidevane down --state-dir {where.state_dir}"
+    if where.damaged:
+        why = "every command asks that file where Kafka is"
+        return fail(where.damaged, why, f"{down} (it finds what runs without that file, too), then `guidevane up`")
     if where.endpoints is None:
         return _kept_ports(where, down)
     ends = where.endpoints
@@ -217,10 +220,21 @@ def _kept_ports(where: Where, down: str) -> Finding:
         for number in map(int, re.findall(r"\d+", kept.read_text(encoding="utf-8")))
         if listens(f"127.0.0.1:{number}")
     ]
+    pid = _runner(where) if taken else None
+    if pid is not None:
+        return ok(f"`guidevane up` (process {pid}) starts or ends here: its Kafka has its ports")
     if taken:
         why = "the Kafka of this state folder keeps its ports for ever: clients remember them"
         return fail(f"{', '.join(map(str, taken))} taken", why, f"{down}, or choose another --state-dir")
     return ok("nothing runs here; the ports that its Kafka keeps are free")
+
+
+def _runner(where: Where) -> int | None:
+    try:
+        from guidevane.local.endpoints import runner_of  # noqa: PLC0415 - not everyone has the local runner
+    except ImportError:
+        return None
+    return runner_of(where.state_dir)
 
 
 def listens(address: str) -> bool:

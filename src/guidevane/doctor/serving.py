@@ -99,18 +99,23 @@ async def rooms(where: Where) -> Finding:
     urls = sorted({(url, name) for name, url in reversed(where.endpoints.get("metrics", {}).items())})
     by_url = dict(urls)
     answers = await asyncio.gather(*(asyncio.to_thread(_ready, url) for url in by_url))
-    ill = [f"{name}: {says}" for name, says in zip(by_url.values(), answers, strict=True) if says]
+    told = list(zip(by_url.values(), answers, strict=True))
+    ill = [f"{name}: {says}" for name, (says, _) in told if says]
     if ill:
         why = "what a room does not do, nobody does: its topic fills up until it is back"
         return fail("; ".join(ill), why, f"see {where.state_dir / 'logs'}; guidevane down, then guidevane up")
+    odd = [f"{name}: {says}" for name, (_, watch) in told for says in watch]
+    if odd:
+        return warn("; ".join(odd), "the room works, and some events wait for somebody else", "as each line says")
     return ok(f"{len(by_url)} ready")
 
 
-def _ready(url: str) -> str:
+def _ready(url: str) -> tuple[str, list[str]]:
+    """Return why a room is not ready, nothing where it is, and what a person should look at all the same."""
     try:
         status, told = ask(url.replace("/metrics", "/readyz"))
     except OSError as away:
-        return f"does not answer ({away})"
-    if status == _OK:
-        return ""
-    return "; ".join(map(str, told.get("reasons", ()))) if isinstance(told, dict) else f"status {status}"
+        return f"does not answer ({away})", []
+    if not isinstance(told, dict):
+        return "" if status == _OK else f"status {status}", []
+    return "" if status == _OK else "; ".join(map(str, told.get("reasons", ()))), list(map(str, told.get("watch", ())))

@@ -22,7 +22,8 @@ _ANSWER_WITHIN_S = 3.0
 class Where:
     """``kafka`` and ``ray`` are host:port, ``None`` where nobody names one; ``endpoints`` is what ``state_dir`` says.
 
-    ``reference`` is the pipeline as a person named it, ``pipeline`` its own name.
+    ``damaged`` is why that cannot be read, where it is there. ``reference`` is the pipeline as a person named it,
+    ``pipeline`` its own name.
     """
 
     state_dir: Path
@@ -32,6 +33,7 @@ class Where:
     reference: str | None = None
     pipeline: str | None = None
     endpoints: Mapping[str, Any] | None = None
+    damaged: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -44,11 +46,7 @@ class Where:
         environ: Mapping[str, str] = os.environ,
     ) -> Self:
         """Put together what is named: a command's options first, then the environment, then the state folder."""
-        path = state_dir / "endpoints.json"
-        try:
-            ends: Mapping[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            ends = None
+        ends, damaged = _endpoints(state_dir / "endpoints.json")
         own = ends or {}
         made = examine(reference)[0] if reference is not None else None
         return cls(
@@ -59,6 +57,7 @@ class Where:
             reference=reference,
             pipeline=made.name if made is not None else reference,
             endpoints=ends,
+            damaged=damaged,
             environ=environ,
         )
 
@@ -71,6 +70,29 @@ class Where:
             if path and Path(path).is_file():
                 return Path(path).read_text(encoding="utf-8").strip()
         return None
+
+
+def _endpoints(path: Path) -> tuple[Mapping[str, Any] | None, str]:
+    """Return what the file says, nothing where there is none, and why it cannot be read."""
+    try:
+        told = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError) as wrong:
+        return None, f"{path} cannot be read: {wrong}"
+    if not isinstance(told, dict) or not all(_addresses(name, value) for name, value in told.items()):
+        return None, f"{path} does not hold what `guidevane up` writes"
+    return told, ""
+
+
+def _addresses(name: str, value: object) -> bool:
+    match name:
+        case "metrics":
+            return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+        case "kafka" | "ray" | "ray_dashboard" | "admin" | "ingest":
+            return isinstance(value, str)
+        case _:
+            return True
 
 
 def ask(url: str, token: str | None = None) -> tuple[int, Any]:

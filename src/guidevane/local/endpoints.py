@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _NAME = "endpoints.json"
 _CLAIM = "runner.pid"
+_LOCK = "runner.lock"
 # The rooms drain one after the other, then Kafka and Ray end; a runner that takes longer hangs.
 _RUNNER_GRACE_S = 120.0
 _GRACE_S = 20.0
@@ -58,10 +61,14 @@ class Endpoints(BaseModel):
         path = state_dir / _NAME
         try:
             return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise Misconfigured(
                 f"nothing is ready under {state_dir}: there is no {_NAME}. Start it with `guidevane up`"
             ) from None
+        except OSError as wrong:
+            raise Misconfigured(
+                f"{path} cannot be read: {wrong} → run as the user who started what runs there"
+            ) from wrong
         except ValidationError as wrong:
             raise Misconfigured(
                 f"{path} was not written by this version: {wrong}. "
@@ -80,10 +87,10 @@ class Endpoints(BaseModel):
         Raises:
             Misconfigured: one does; the message says which process, and how to end it.
         """
-        runner = _runner(state_dir)
-        if runner is not None and runner.pid != os.getpid():
+        pid = runner_of(state_dir)
+        if pid not in {None, os.getpid()}:
             raise Misconfigured(
-                f"guidevane runs already on {state_dir}, as process {runner.pid}. End it with "
+                f"guidevane runs already on {state_dir}, as process {pid}. End it with "
                 f"`guidevane down --state-dir {state_dir}`, or choose another state directory."
             )
 
@@ -93,16 +100,36 @@ def claim(state_dir: Path) -> Iterator[None]:
     """Be the one runner of ``state_dir``, so that another refuses to start and ``down`` finds this process.
 
     Raises:
-        Misconfigured: another process is.
+        Misconfigured: another process is, or nothing can be written there.
     """
     Endpoints.refuse_if_running(state_dir)
-    state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / _CLAIM
-    _write(path, f"{os.getpid()}\n")
-    try:
+    with ExitStack() as open_:
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True)
+            open_.enter_context(_alone(state_dir))
+            _write(path, f"{os.getpid()}\n")
+        except BlockingIOError:
+            raise Misconfigured(
+                f"another guidevane starts or ends on {state_dir} just now: wait for it, or choose another --state-dir"
+            ) from None
+        except OSError as wrong:
+            raise Misconfigured(
+                f"nothing can be written to {state_dir}: {wrong} → make it writable, or choose another --state-dir"
+            ) from wrong
+        open_.callback(path.unlink, missing_ok=True)
         yield
-    finally:
-        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    """Start or end what runs there, and nobody else. Raises ``BlockingIOError`` where another does.
+
+    Two that start together both find no runner; the kernel knows who was first, and forgets who has died.
+    """
+    with (state_dir / _LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def down(state_dir: Path) -> list[str]:
@@ -118,15 +145,35 @@ def down(state_dir: Path) -> list[str]:
     if runner is not None and runner.pid != os.getpid():
         ended = end_all([runner], grace_s=_RUNNER_GRACE_S)
         done.append(f"the runner (process {runner.pid}) {'has ended' if ended else 'does not end'}")
+        if not ended:
+            return done + _swept(state_dir)
+    if not state_dir.is_dir():
+        # Whoever removed it may have left processes behind.
+        return done + _swept(state_dir) or [f"nothing runs under {state_dir}"]
+    try:
+        with _alone(state_dir):
+            return done + _swept(state_dir) or [f"nothing runs under {state_dir}"]
+    except BlockingIOError:
+        return [*done, f"another guidevane starts on {state_dir} just now, and is left alone"]
+
+
+def _swept(state_dir: Path) -> list[str]:
+    """End what no runner looks after any more; say what that was."""
     names = _names(state_dir)
     rooms = [process for process in marked(state_dir) if names.get(process.pid) not in {None, "kafka", "ray"}]
-    done += [_said(process, names) for process in end_all(rooms, grace_s=_GRACE_S)]
+    done = [_said(process, names) for process in end_all(rooms, grace_s=_GRACE_S)]
     done += [_said(process, names) for process in end_all(marked(state_dir), grace_s=_GRACE_S)]
     done += [f"process {process.pid} does not end" for process in marked(state_dir)]
     keep_logs(state_dir)
-    for name in (_NAME, _CLAIM):
+    for name in (_NAME, _CLAIM) if state_dir.is_dir() else ():
         (state_dir / name).unlink(missing_ok=True)
-    return done or [f"nothing runs under {state_dir}"]
+    return done
+
+
+def runner_of(state_dir: Path) -> int | None:
+    """Return the process that runs, starts or ends a platform in ``state_dir``, if there is one."""
+    runner = _runner(state_dir)
+    return runner.pid if runner is not None else None
 
 
 def _said(process: psutil.Process, names: dict[int, str]) -> str:
@@ -153,7 +200,7 @@ def _runner(state_dir: Path) -> psutil.Process | None:
 
 
 def _candidates(state_dir: Path) -> Iterable[tuple[Path, int]]:
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         path = state_dir / _CLAIM
         yield path, int(path.read_text(encoding="ascii"))
     with contextlib.suppress(Misconfigured):

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import resource
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from guidevane.local.server import LocalServer
 
 _LOG_SETTINGS = Path(__file__).with_name("log4j2.properties")
 _FORMAT_WITHIN_S = 120.0
+# With the 140 partitions of one pipeline and of its own it held 242; too few end it. The doctor says 1,024, too.
+_OPEN_FILES = 1024
 
 # One node, a few dozen partitions, two cores shared with everything else. What is not said here is Kafka's default.
 _SETTINGS = {
@@ -129,6 +132,7 @@ class LocalKafka(LocalServer):
             Misconfigured: no Java, no jars, the ports of this ``state_dir`` are taken, or it cannot be formatted.
         """
         self._refuse_if_running()
+        _check_open_files()
         self._progress("Kafka: looking for its jars", None)
         java, classpath = await asyncio.gather(
             asyncio.to_thread(find_java), asyncio.to_thread(jars.classpath, self._progress)
@@ -208,6 +212,16 @@ class LocalKafka(LocalServer):
             raise
         if status:
             raise self._failure(f"could not format {self._home / 'data'} (status {status})")
+
+
+def _check_open_files() -> None:
+    """Raise ``Misconfigured`` where a broker would end at its first topics, and say of it what nobody understands."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < _OPEN_FILES:
+        raise Misconfigured(
+            f"a process may open {most} files here, and Kafka wants {_OPEN_FILES} or more → ulimit -n 65536 "
+            "(docker run --ulimit nofile=65536), or a real cluster: KAFKA_BOOTSTRAP_SERVERS"
+        )
 
 
 def _command(java: Java, classpath: list[Path], heap: tuple[str, str], *, long_lived: bool = False) -> list[str]:

@@ -24,9 +24,9 @@ from guidevane.local.supervisor import Change, Child, Patience, State, Superviso
 from guidevane.local.warm import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Coroutine, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from guidevane.local.server import LocalServer
     from guidevane.pipeline import Mode
@@ -231,9 +231,7 @@ class Platform:
 
         await self._open.enter_async_context(open_door(Crew(supervisor, hot, self._further), token, ports["crew"]))
         warming = asyncio.create_task(warm_up(bootstrap)) if kafka is not None else None
-        if ray is not None:
-            await ray.wait_ready(timeout_s=120.0)
-        await supervisor.wait_ready(_READY_WITHIN_S)
+        await self._while_served(self._rooms_ready(supervisor))
         if warming is not None:
             await warming
         self._written = Endpoints(
@@ -249,6 +247,26 @@ class Platform:
         )
         self._save_endpoints()
         self._open.callback(self._remove_endpoints)
+
+    async def _rooms_ready(self, supervisor: Supervisor) -> None:
+        if self._ray is not None:
+            await self._ray.wait_ready(timeout_s=120.0)
+        await supervisor.wait_ready(_READY_WITHIN_S)
+
+    async def _while_served(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Do it while Kafka and Ray live: rooms wait for one that has ended as for one that is about to answer."""
+        working = asyncio.create_task(doing)
+        watching = [asyncio.create_task(each.watch()) for each in (self._kafka, self._ray) if each is not None]
+        try:
+            await asyncio.wait({working, *watching}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in watching:
+                if ended.done():
+                    ended.result()
+            await working
+        finally:
+            for task in (working, *watching):
+                task.cancel()
+            await asyncio.gather(working, *watching, return_exceptions=True)
 
     def _remove_endpoints(self) -> None:
         self._written = None

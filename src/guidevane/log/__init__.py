@@ -159,6 +159,13 @@ class Consumer(Protocol):
         """Return the end offset of each owned partition as the last fetch saw it, where it saw one."""
         ...
 
+    def held(self) -> Mapping[Partition, int]:
+        """Return at which offset a transaction that has not ended holds each owned partition, where one does.
+
+        That is as the last fetch saw it: nothing from there on is handed out until that transaction has ended.
+        """
+        ...
+
     async def close(self) -> None:
         """Leave the group; a static member's place is kept for its session's length."""
         ...

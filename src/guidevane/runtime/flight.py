@@ -60,6 +60,7 @@ class Flight:
     """A batch, where its partitions stand after it, and which of its stages have let the next batch pass.
 
     ``changes`` is what the stages' memories hold anew after it, ``times`` are those of the records on their way.
+    ``unseen`` are those of its events, by partition and origin, that another worker's answers have brought so far.
     """
 
     records: Sequence[Record]
@@ -70,6 +71,19 @@ class Flight:
     passed: list[asyncio.Event]
     outputs: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     changes: dict[int, Changes] = field(default_factory=dict)
+    unseen: set[tuple[int, int]] = field(default_factory=set)
+
+    def seen(self, index: int, records: Sequence[Record], origins: Sequence[int], fresh: Sequence[int]) -> int:
+        """Return how many events this worker handles for the first time at stage number ``index``."""
+        if len(fresh) == len(records) and not self.unseen:
+            return len(fresh) if index == 0 else 0
+        handled = {(records[i].partition, origins[i]) for i in fresh}
+        if index == 0:
+            self.unseen = {(r.partition, at) for r, at in zip(records, origins, strict=True)} - handled
+            return len(fresh)
+        new = handled & self.unseen
+        self.unseen -= new
+        return len(new)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +198,7 @@ class Route:
             self.meter.handled(stage.name, len(fresh), self.clock.monotonic_s() - started_s)
         rejects = [result for result in results if isinstance(result, Reject)]
         # Before anything of the batch is written: past the limit, it stays in the log as it came.
-        self.tally.note(stage.name, len(fresh) if index == 0 else 0, rejects)
+        self.tally.note(stage.name, flight.seen(index, records, origins, fresh), rejects)
         # Batches may be handled side by side, but what they say leaves in their order.
         if flight.before is not None:
             await flight.before.passed[index].wait()

@@ -27,6 +27,8 @@ class DeadLetterLimit:
     >>> limit = DeadLetterLimit(share=0.5, window=1000, least=100)
     >>> limit.passed(dead=100, seen=150), limit.passed(dead=99, seen=99), limit.passed(dead=100, seen=200)
     (True, False, False)
+    >>> DeadLetterLimit(share=1, least=1).passed(dead=2, seen=1)
+    False
     """
 
     share: float = 0.5
@@ -35,7 +37,7 @@ class DeadLetterLimit:
 
     def passed(self, *, dead: int, seen: int) -> bool:
         """Tell whether so many deaths among so many events are too many."""
-        return dead >= self.least and dead > self.share * seen
+        return self.share < 1 and dead >= self.least and dead > self.share * seen
 
 
 class Tally:

@@ -20,7 +20,8 @@ class Limits:
     """How a worker paces itself. ``session_s`` is the group's session: past it, others may own our partitions.
 
     A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
-    every few seconds hears it. Each ``look_every_s`` it looks whether all partitions of its input can be answered.
+    every few seconds hears it. Each ``look_every_s`` it looks whether all partitions of its input can be answered,
+    and a partition that an open transaction has held for ``held_s`` is told of.
     """
 
     fetch: Fetch = field(default_factory=Fetch)
@@ -29,6 +30,7 @@ class Limits:
     commit_every_s: float = 0.5
     transact_every_s: float = 0.1
     look_every_s: float = 30.0
+    held_s: float = 30.0
     gather_s: float = 0.5
     drain_s: float = 8.0
     session_s: float = 10.0

@@ -16,7 +16,7 @@ from guidevane.catalogue import Catalogue
 from guidevane.clock import Clock, SystemClock
 from guidevane.codec import Codec
 from guidevane.control.waiting import FetchWaits
-from guidevane.errors import GuidevaneError, Misconfigured, Retryable
+from guidevane.errors import Denied, GuidevaneError, Misconfigured, Retryable
 from guidevane.loading import load_pipeline
 from guidevane.log import Fetch, Log
 from guidevane.log.kafka import KafkaLog
@@ -164,13 +164,18 @@ T = TypeVar("T")
 
 
 async def patiently(room: Room[S], call: Callable[[], Awaitable[T]]) -> T:
-    """Call until the world is ready; the reason why it is not stands in ``/readyz``. Raises ``StoppedWaiting``."""
+    """Call until the world is ready; the reason why it is not stands in ``/readyz``.
+
+    Raises ``StoppedWaiting``, or ``Misconfigured`` where no waiting helps: a password or a right is wrong.
+    """
     backoff = Backoff(0.2, 3.0)
     attempt = 0
     while True:
         room.health.tick()
         try:
             return await call()
+        except Denied as denied:
+            raise Misconfigured(str(denied)) from denied
         except Retryable as not_yet:
             room.health.ready(False, str(not_yet))
             _log.info("waiting: %s", not_yet)

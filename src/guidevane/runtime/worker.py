@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Ousted, Retryable
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Route
+from guidevane.runtime.held import Held
 from guidevane.runtime.holding import Holding
 from guidevane.runtime.limit import Tally, TooManyDeadLetters
 from guidevane.runtime.modes import open_delivery
@@ -100,6 +101,7 @@ class Worker:
         # Why events come that nobody answers, while they do.
         self._unanswerable = ""
         self._twins = Twins(clock, group, instance)
+        self._held = Held(clock, within_s=self.limits.held_s)
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -188,6 +190,9 @@ class Worker:
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
                 behind = self.holding.behind(consumer.ends_seen())
                 self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
+                self._held.look(consumer.held())
+                self.health.watch(*self._held.says)
+                self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions, topic=self.stages[0].input)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
             if self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:

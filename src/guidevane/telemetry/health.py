@@ -46,6 +46,7 @@ class Health:
         self._stuck_after_s = stuck_after_s
         self._ticked_s = clock.monotonic_s()
         self._readiness = _Readiness(ok=False, reason="starting", since_s=self._ticked_s)
+        self._watch: tuple[str, ...] = ()
         self.pages: dict[str, Page] = {}
 
     def tick(self) -> None:
@@ -57,17 +58,22 @@ class Health:
         if (ok, reason) != (self._readiness.ok, self._readiness.reason):
             self._readiness = _Readiness(ok, reason, self._clock.monotonic_s())
 
+    def watch(self, *says: str) -> None:
+        """Say what a person should look at, though the room works: nothing, where there is nothing any more."""
+        self._watch = says
+
     def alive(self) -> str | None:
         """Return why the loop is taken for dead, or ``None`` while it ticks."""
         silent_s = self._clock.monotonic_s() - self._ticked_s
         return f"the loop has not ticked for {silent_s:.1f} s" if silent_s > self._stuck_after_s else None
 
     def report(self) -> tuple[bool, dict[str, object]]:
-        """Return whether the room is ready, and the same for ``/readyz``: ``ready``, ``reasons``, ``since_s``."""
+        """Return whether the room is ready, and ``/readyz``: ``ready``, ``reasons``, ``since_s``, ``watch``."""
         said, stuck = self._readiness, self.alive()
         ok = said.ok and stuck is None
         reasons = [said.reason] if stuck is None else [said.reason, stuck]
-        return ok, {"ready": ok, "reasons": reasons, "since_s": round(self._clock.monotonic_s() - said.since_s, 3)}
+        since_s = round(self._clock.monotonic_s() - said.since_s, 3)
+        return ok, {"ready": ok, "reasons": reasons, "since_s": since_s, "watch": list(self._watch)}
 
 
 class HealthServer:

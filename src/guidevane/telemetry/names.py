@@ -149,6 +149,13 @@ CONSUMER_LAG_RECORDS = _metric(
     "gauge", "consumer_lag_records", "{record}", "topic", "Records of the owned partitions that are not yet fetched."
 )
 OWNED_PARTITIONS = _metric("gauge", "owned_partitions", "{partition}", "topic", "Partitions that this process owns.")
+HELD_PARTITIONS = _metric(
+    "gauge",
+    "held_partitions",
+    "{partition}",
+    "topic",
+    "Owned partitions that a producer's open transaction has held at one offset for half a minute or longer.",
+)
 FETCH_WAIT_SECONDS = _metric("gauge", "fetch_wait_seconds", "s", "", "How long a fetch waits for company, as set now.")
 DEAD_LETTER_SHARE = _metric(
     "gauge", "dead_letter_share", "1", "", "Of the last events, the share that died, when the room stopped for it."

@@ -101,6 +101,33 @@ async def test_a_limit_of_one_is_none():
     assert len(log.records("p.dlq")) == 300
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
+async def test_events_that_another_worker_took_half_the_way_count_as_seen_where_the_next_stage_handles_them(share):
+    log = MemoryLog()
+    await produce(log, [b"bad %d" % i for i in range(60)])
+    await until_all_are_answered(log, worker(log, mended=True), 60)
+    # The group of fused rooms has no place yet: it reads all that the first stage has answered.
+    log.groups.clear()
+    clock = SystemClock()
+    fused = Worker(
+        [stage(mended=True), replace(stage(mended=False), name="two", input="p.out", output="p.last", first=False)],
+        log=log, dlq="p.dlq", group="g", instance="i", clock=clock, metrics=Metrics("p", "test", "i"),
+        health=Health(clock), limits=replace(LIMITS, dead_letters=DeadLetterLimit(share, window=100, least=20)),
+    )  # fmt: skip
+    stop = asyncio.Event()
+    running = asyncio.create_task(fused.run(stop))
+    async with asyncio.timeout(20):
+        while not running.done() and len(log.records("p.dlq")) < 60:
+            await asyncio.sleep(0.001)
+    stop.set()
+    if share == 1:
+        await running
+        assert len(log.records("p.dlq")) == 60
+    else:
+        with pytest.raises(TooManyDeadLetters, match=r"^(2\d) of the last \1 events"):
+            await running
+
+
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 60), st.integers(1, 20), st.floats(0, 1))
 def test_it_stops_at_the_first_event_at_which_too_many_of_the_window_died_and_never_else(deaths, window, least, share):
     limit = DeadLetterLimit(share, window, least)

@@ -15,8 +15,8 @@ from guidevane.runtime.retry import Backoff
 from guidevane.services.inference.guard import Guard
 from guidevane.services.inference.members import Answer, Blame, MemberDied, MemberFailed
 
-RAISES, NAN, DIES, HANGS = 13.0, 14.0, 15.0, 16.0
-KINDS = {RAISES: "model_failed", NAN: "model_failed", DIES: "model_died", HANGS: "model_hung"}
+RAISES, NAN, DIES, HANGS, LOGIT = 13.0, 14.0, 15.0, 16.0, 17_000.0
+KINDS = {RAISES: "model_failed", NAN: "model_failed", LOGIT: "model_failed", DIES: "model_died", HANGS: "model_hung"}
 STUCK_S = 0.05
 
 
@@ -75,7 +75,7 @@ def rows(*values: float) -> np.ndarray:
 
 
 @settings(max_examples=15)
-@given(st.lists(st.sampled_from([1.0, 2.0, 3.0, 1.0, 2.0, RAISES, NAN, DIES, HANGS]), min_size=1, max_size=24))
+@given(st.lists(st.sampled_from([1.0, 2.0, 3.0, 1.0, 2.0, RAISES, NAN, DIES, HANGS, LOGIT]), min_size=1, max_size=24))
 def test_whatever_breaks_a_member_is_told_apart_from_what_does_not(values):
     async def scenario():
         asked = guard(Replica())
@@ -184,3 +184,27 @@ async def test_a_fault_that_takes_a_replica_is_hidden_where_another_answers():
 
     heard = await guard(Once(), NoJudge()).ask("m", rows(1, 2), 1.0)
     assert heard.answer.scores.tolist() == pytest.approx([0.001, 0.002])
+
+
+async def test_a_score_that_is_no_probability_is_told_with_its_value_and_never_joined():
+    heard = await guard(Replica()).ask("m", rows(1, LOGIT, 2), 1.0)
+    assert heard.reasons == {1: Blame("model_failed", "m: its score is 17, no probability: return 0 to 1")}
+    assert np.isnan(heard.answer.scores).tolist() == [False, True, False]
+
+
+async def test_a_member_that_has_never_said_a_probability_is_broken_which_is_logged_once(caplog):
+    class Logits(Replica):
+        shift = 3.0
+
+        async def ask(self, member, matrix):
+            return Answer(matrix[:, 0] / 1000 + self.shift, "1", 0.0)
+
+    replica = Logits()
+    asked = guard(replica)
+    for _ in range(3):
+        heard = await asked.ask("m", rows(1, 2), 1.0)
+        assert (heard.missing, np.isnan(heard.answer.scores).all()) == ("broken", True)
+    assert caplog.text.count("m is broken, and every decision goes without it: m: its score is 3.001") == 1
+    replica.shift = 0.0
+    assert (await asked.ask("m", rows(1, 2), 1.0)).missing is None
+    assert caplog.text.count("m is no longer broken") == 1

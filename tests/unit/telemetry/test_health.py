@@ -45,7 +45,7 @@ def test_given_a_room_that_joined_and_drains_then_it_is_ready_only_in_between(se
     clock.seconds += 2
     health.ready(True, "joined")
 
-    assert client.get("/readyz").json() == {"ready": True, "reasons": ["joined"], "since_s": 2.0}
+    assert client.get("/readyz").json() == {"ready": True, "reasons": ["joined"], "since_s": 2.0, "watch": []}
 
     health.ready(False, "draining")
     assert client.get("/readyz").status_code == 503
@@ -77,3 +77,15 @@ def test_given_a_port_that_is_taken_then_it_refuses_and_says_which(served) -> No
 
     with pytest.raises(Misconfigured, match=f"127.0.0.1:{client.base_url.port}"):
         HealthServer(health, bytes, client.base_url.port)
+
+
+def test_given_something_to_look_at_then_a_room_that_works_is_ready_and_says_so_until_it_is_over(served) -> None:
+    _, health, client = served
+    health.ready(True, "working")
+    health.watch("p.events/3 is held up")
+
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["watch"]) == (200, ["p.events/3 is held up"])
+
+    health.watch()
+    assert client.get("/readyz").json()["watch"] == []

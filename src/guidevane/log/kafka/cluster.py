@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from guidevane.errors import Misconfigured, Retryable
+from guidevane.errors import Misconfigured
 from guidevane.log import Fetch, Listener, Partition, Record
 from guidevane.log.kafka.admin import create, described
 from guidevane.log.kafka.batches import LARGEST_BYTES, Batches
@@ -18,6 +18,7 @@ from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
 from guidevane.log.kafka.header_names import tolerate
 from guidevane.log.kafka.producer import KafkaProducer
+from guidevane.log.kafka.refusals import trouble
 from guidevane.log.kafka.transactions import KafkaTransactions, begun
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class KafkaLog:
                     batch = await looker.getmany(tp, timeout_ms=_LOOK_MS)
                     found.extend(record_of(raw) for raw in batch.get(tp, ()) if raw.offset < stop)
             except KafkaError as broken:
-                raise Retryable(f"reading {partition.topic}/{partition.number}: {broken}") from broken
+                raise trouble(broken, f"reading {partition.topic}/{partition.number}") from broken
             finally:
                 looker.unsubscribe()
             return found
@@ -133,7 +134,7 @@ class KafkaLog:
                 numbers = await partitions_of(asked, topic)
                 found = await ask(asked, [TopicPartition(topic, n) for n in numbers])
             except KafkaError as broken:
-                raise Retryable(f"asking where {topic} starts and ends: {broken}") from broken
+                raise trouble(broken, f"asking where {topic} starts and ends") from broken
             return {tp.partition: offset for tp, offset in found.items()}
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
@@ -144,7 +145,7 @@ class KafkaLog:
             await create(admin, specs)
             have = await described(admin, [spec.name for spec in specs])
         except KafkaError as broken:
-            raise Retryable(f"asking for topics: {broken!r}") from broken
+            raise trouble(broken, "asking for topics") from broken
         finally:
             await admin.close()
         for spec in specs:
@@ -161,7 +162,7 @@ class KafkaLog:
         try:
             await admin.delete_topics(list(topics))
         except KafkaError as broken:
-            raise Retryable(f"deleting {', '.join(topics)}: {broken!r}") from broken
+            raise trouble(broken, f"deleting {', '.join(topics)}") from broken
         finally:
             await admin.close()
 

@@ -20,6 +20,7 @@ from guidevane.errors import Fenced, Misconfigured, Ousted, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.header_names import tolerate
+from guidevane.log.kafka.refusals import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,7 +112,7 @@ class KafkaConsumer(Consumer):
             if found and self.limits.formed:
                 await self._join(found)
         except KafkaError as broken:
-            raise Retryable(f"fetching {', '.join(self.topics)}: {broken}") from broken
+            raise trouble(broken, f"fetching {', '.join(self.topics)}") from broken
         except UnicodeDecodeError as odd:
             # What came before it in this fetch is lost to this client: whoever reads starts over.
             tolerate()
@@ -162,7 +163,7 @@ class KafkaConsumer(Consumer):
         try:
             places = await coordinator.fetch_committed_offsets([tp])
         except KafkaError as broken:
-            raise Retryable(f"asking for the place of {self.group} in {partition}: {broken}") from broken
+            raise trouble(broken, f"asking for the place of {self.group} in {partition}") from broken
         place = places.get(tp)
         return None if place is None or place.offset < 0 else Committed(place.offset, place.metadata)
 
@@ -176,7 +177,7 @@ class KafkaConsumer(Consumer):
             kind = Ousted if isinstance(lost.__cause__ or lost, UnknownMemberIdError) else Fenced
             raise kind(f"{self.instance or 'this member'} may no longer commit for {self.group}: {lost!r}") from lost
         except KafkaError as broken:
-            raise Retryable(f"committing for {self.group}: {broken}") from broken
+            raise trouble(broken, f"committing for {self.group}") from broken
 
     def gather(self, fetch: Fetch) -> None:
         """Change how records are gathered, from the next fetch on."""
@@ -196,6 +197,15 @@ class KafkaConsumer(Consumer):
             partition = Partition(tp.topic, tp.partition)
             seen[partition] = self._handed_out.get(tp, end) if (self.position(partition) or 0) >= end else end
         return seen
+
+    def held(self) -> Mapping[Partition, int]:
+        """Return where each owned partition is held up, as the last fetch saw it: no request is made."""
+        held: dict[Partition, int] = {}
+        for tp in self.client.assignment():
+            stable, end = self.client.last_stable_offset(tp), self.client.highwater(tp)
+            if stable is not None and end is not None and 0 <= stable < end:
+                held[Partition(tp.topic, tp.partition)] = stable
+        return held
 
     async def close(self) -> None:
         """Leave the group at once (a static member keeps its place for the session's length)."""
@@ -247,5 +257,7 @@ async def partitions_of(client: AIOKafkaConsumer, topic: str) -> set[int]:
         await client.topics()
         numbers = client.partitions_for_topic(topic)
     if not numbers:
-        raise Misconfigured(f"there is no topic {topic}: create it, or start the pipeline that owns it")
+        raise Misconfigured(
+            f"there is no topic {topic} that we may see: create it, start the pipeline that owns it, or grant Describe"
+        )
     return set(numbers)

@@ -8,9 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
-from guidevane.errors import Retryable
 from guidevane.log import Committed, Partition
 from guidevane.log.kafka.connection import Connection, started
+from guidevane.log.kafka.refusals import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ class KafkaOperator:
         try:
             found = await self._client.list_consumer_group_offsets(group)
         except KafkaError as broken:
-            raise Retryable(f"asking for the places of {group}: {broken!r}") from broken
+            raise trouble(broken, f"asking for the places of {group}") from broken
         return {Partition(tp.topic, tp.partition): Committed(at.offset, at.metadata) for tp, at in found.items()}
 
     async def configure(self, topic: str, settings: Mapping[str, str]) -> None:
@@ -55,4 +55,4 @@ class KafkaOperator:
                     if code:
                         raise for_code(code)(said)
         except KafkaError as broken:
-            raise Retryable(f"configuring {topic}: {broken!r}") from broken
+            raise trouble(broken, f"configuring {topic}") from broken

@@ -19,6 +19,7 @@ from aiokafka.errors import (
 from guidevane.errors import Fenced, Reject, Retryable, TooLarge
 from guidevane.log import Message, Partition, Producer
 from guidevane.log.kafka.batches import LARGEST_BYTES
+from guidevane.log.kafka.refusals import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator, Sequence
@@ -133,4 +134,4 @@ def told(broken: BaseException, doing: str) -> Fenced | Retryable:
     """Return what we make of a producer's failure: another holds its transactional id, or it may work later."""
     if isinstance(broken, _HELD_BY_ANOTHER):
         return Fenced(f"{doing}: another holds the transactional id ({broken!r})")
-    return Retryable(f"{doing}: {broken!r}")
+    return trouble(broken, doing)

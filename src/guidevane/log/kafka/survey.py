@@ -12,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from guidevane.errors import Misconfigured, Retryable
+from guidevane.errors import Misconfigured
 from guidevane.log.kafka.admin import create
 from guidevane.log.kafka.connection import started
+from guidevane.log.kafka.refusals import trouble
 from guidevane.topics import TopicSpec
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ async def survey(connection: Connection) -> Survey:
             for found in described
         })  # fmt: skip
     except KafkaError as broken:
-        raise Retryable(f"looking {connection.bootstrap} over: {broken!r}") from broken
+        raise trouble(broken, f"looking {connection.bootstrap} over") from broken
     finally:
         await admin.close()
 
@@ -96,7 +97,7 @@ async def clock_offset_s(connection: Connection) -> tuple[float, float]:
             if half_s < best[1]:
                 best = (sent.timestamp / 1000 - (before_s + half_s), half_s)
     except KafkaError as broken:
-        raise Retryable(f"asking {connection.bootstrap} for the time: {broken!r}") from broken
+        raise trouble(broken, f"asking {connection.bootstrap} for the time") from broken
     else:
         return best
     finally:

@@ -17,10 +17,10 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from guidevane.errors import Retryable
 from guidevane.log import Transactions
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.producer import KafkaProducer, told
+from guidevane.log.kafka.refusals import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -88,5 +88,5 @@ async def begun(
         with suppress(KafkaError, TimeoutError):
             async with asyncio.timeout(connection.request_timeout_s):
                 await client.stop()
-        raise Retryable(f"opening the transactional id {transactional_id}: {broken!r}") from broken
+        raise trouble(broken, f"opening the transactional id {transactional_id}") from broken
     return KafkaTransactions(client, batches, transactional_id, connection.request_timeout_s)

@@ -198,6 +198,10 @@ class MemoryConsumer(Consumer):
         """Return the end offset of each owned partition."""
         return {partition: self._log_of(partition).last_seen() for partition in self.owned}
 
+    def held(self) -> Mapping[Partition, int]:
+        """Return where each owned partition is held up."""
+        return {p: held.stable for p in self.owned if (held := self._log_of(p)).stable < len(held)}
+
     async def close(self) -> None:
         """Leave the group."""
         if self.group is not None:

@@ -22,7 +22,7 @@ class FusedSettings(IngestSettings, InferenceSettings):
 async def work(room: Room[FusedSettings]) -> None:
     """Answer for the hot path until told to stop."""
     inference, obey, lifeline = await open_inference(room)
-    ingest = open_ingest(room)
+    ingest = await open_ingest(room)
     preprocess = Preprocess(room.pipeline, room.codec)
     trial = FeatureTrial(room.settings.pipeline, preprocess.row)
     postprocess = Postprocess(room.pipeline, room.codec, clock=room.clock, metrics=room.metrics)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ from guidevane.services.inference.members import (
     Vectors,
     ask_isolating,
     isolate,
+    probable,
     spread,
 )
 
@@ -74,6 +75,7 @@ class _Watch:
     usual_s: float = 0.0
     answered_s: float = 0.0
     recovering: asyncio.Task[None] | None = None
+    broken: bool = False
 
     def answer(self, number: int, now_s: float, took_s: float = 0.0) -> None:
         self.here.set()
@@ -179,6 +181,7 @@ class Guard:
         try:
             if not await self._well(member, matrix.shape[1]):
                 # It fails on what it has answered before: halving would find everybody guilty.
+                self._note(member, str(failed), well=False)
                 return Heard(None, {row: Blame("model_failed", str(failed)) for row in range(len(matrix))}, "broken")
             isolated = await isolate(self.members, member, matrix, failed)
         except (Retryable, TimeoutError) as away:
@@ -191,18 +194,31 @@ class Guard:
         """Blame rows only where the member is well without them."""
         answer, reasons = isolated.answer, isolated.reasons
         watch = self._watches[member]
-        good = np.isfinite(answer.scores) if answer is not None else np.zeros(len(matrix), dtype=np.bool_)
+        good = probable(answer.scores) if answer is not None else np.zeros(len(matrix), dtype=np.bool_)
         if good[0]:
             watch.control = matrix[:1].copy()
         if answer is not None and not good.all():
             for row in np.flatnonzero(~good).tolist():
-                says = f"{member}: its score is {answer.scores[row]}, no finite number"
+                says = f"{member}: its score is {answer.scores[row]:g}, no probability: return 0 to 1"
                 reasons.setdefault(row, Blame("model_failed", says))
+            # What is no score must not be joined with the others': it is as if nothing had come.
+            answer = replace(answer, scores=np.where(good, answer.scores, np.nan))
         broken = False
         if reasons and not good.any():
             with suppress(Retryable, TimeoutError):
                 broken = not await self._well(member, matrix.shape[1])
+        self._note(member, next(iter(reasons.values())).says if broken else "", well=bool(good.any()))
         return Heard(answer, reasons, "broken" if broken else None)
+
+    def _note(self, member: str, broken: str, *, well: bool) -> None:
+        """Say once that a member is broken, and once that it is not any more."""
+        watch = self._watches[member]
+        if broken and not watch.broken:
+            _log.error("%s is broken, and every decision goes without it: %s", member, broken)
+            watch.broken = True
+        elif well and watch.broken:
+            _log.warning("%s is no longer broken", member)
+            watch.broken = False
 
     async def _well(self, member: str, width: int) -> bool:
         """Tell whether the member still answers what it answered before, or zeros where it never answered anything.
@@ -214,7 +230,7 @@ class Guard:
                 answer = await self.members.ask(member, self._control(member, width))
         except MemberFailed:
             return False
-        return bool(np.isfinite(answer.scores).all())
+        return bool(probable(answer.scores).all())
 
     def _control(self, member: str, width: int) -> Vectors:
         control = self._watches[member].control

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
+# A softmax of 32 bits may sum to a little more than 1.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class Answer:
     def computed(self) -> int:
         """How many rows were computed."""
         return self.batch or len(self.scores)
+
+
+def probable(scores: Scores) -> NDArray[np.bool_]:
+    """Tell which scores are probabilities, as the combiners take them.
+
+    >>> probable(np.array([0.0, 1.0000001, -0.5, 3.2, np.nan, np.inf])).tolist()
+    [True, True, False, False, False, False]
+    """
+    return (scores >= -_ROUNDING) & (scores <= 1 + _ROUNDING)
 
 
 class MemberFailed(GuidevaneError):

@@ -8,7 +8,7 @@ from guidevane.services.ingest.settings import IngestSettings
 
 async def work(room: Room[IngestSettings]) -> None:
     """Answer for ingest until told to stop."""
-    await run_hot(room, [open_ingest(room)], beside=[open_door(room)])
+    await run_hot(room, [await open_ingest(room)], beside=[open_door(room)])
 
 
 if __name__ == "__main__":

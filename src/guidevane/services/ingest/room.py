@@ -12,6 +12,7 @@ from guidevane.runtime.http import serve
 from guidevane.runtime.redrive import withdrawn
 from guidevane.runtime.room import patiently
 from guidevane.services.ingest.http import Entry, door
+from guidevane.services.ingest.key import key_of
 from guidevane.services.ingest.service import Ingest, ingest_stage
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from guidevane.services.ingest.settings import IngestSettings
 
 
-def open_ingest(room: Room[IngestSettings]) -> Stage:
+async def open_ingest(room: Room[IngestSettings]) -> Stage:
     """Return the stage, ready to run."""
     return ingest_stage(
         Ingest(
@@ -29,7 +30,7 @@ def open_ingest(room: Room[IngestSettings]) -> Stage:
             room.codec,
             clock=room.clock,
             metrics=room.metrics,
-            secret=room.settings.secret(),
+            secret=await key_of(room),
             window=room.settings.dedupe_window,
             trace_share=room.settings.trace_share,
             letters=lambda records: withdrawn(room.log, room.pipeline.topics, records),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated
 
@@ -28,25 +27,21 @@ class IngestSettings(RoomSettings):
     http_port: int = 0
     http_token: SecretStr | None = None
 
-    def secret(self) -> bytes:
-        """Return the key of the pseudonyms. Raises ``Misconfigured`` where it is too short to keep a secret."""
+    def secret(self) -> bytes | None:
+        """Return the key that an operator gave, if any. Raises ``Misconfigured`` where it can be no secret."""
         if self.pseudonym_key is not None:
-            key = self.pseudonym_key.get_secret_value().encode()
-        elif self.pseudonym_key_file is not None:
-            key = self.pseudonym_key_file.read_bytes().strip()
-        else:
-            key = _kept(self.state_dir / "pseudonym.key")
-        if len(key) < _KEY_BYTES:
-            raise Misconfigured(f"the pseudonym key has {len(key)} bytes: use {_KEY_BYTES} or more")
-        return key
+            return long_enough(self.pseudonym_key.get_secret_value().encode(), "GUIDEVANE_PSEUDONYM_KEY")
+        if self.pseudonym_key_file is None:
+            return None
+        told = f"GUIDEVANE_PSEUDONYM_KEY_FILE={self.pseudonym_key_file}"
+        try:
+            return long_enough(self.pseudonym_key_file.read_bytes().strip(), told)
+        except OSError as wrong:
+            raise Misconfigured(f"{told} cannot be read: {wrong}") from wrong
 
 
-def _kept(path: Path) -> bytes:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with path.open("xb") as file:
-            path.chmod(0o600)
-            file.write(secrets.token_hex(32).encode())
-    except FileExistsError:
-        pass
-    return path.read_bytes()
+def long_enough(key: bytes, where: str) -> bytes:
+    """Return the key. Raises ``Misconfigured`` where it is too short to keep a secret."""
+    if len(key) < _KEY_BYTES:
+        raise Misconfigured(f"{where}: the key of the pseudonyms has {len(key)} bytes → {_KEY_BYTES} or more")
+    return key
