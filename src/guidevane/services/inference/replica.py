@@ -15,8 +15,8 @@ import numpy as np
 
 from guidevane.errors import Misconfigured
 from guidevane.registry import Growing, Registry, Tiled, load
+from guidevane.runtime import heap
 from guidevane.runtime.garbage import freeze
-from guidevane.services.inference import heap
 from guidevane.services.inference.watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 # In a process of its own: what is kept once is kept for good. In a thread, as replicas compute: it has another heap.
 _BATCHES = """
 import resource, sys, threading
-from guidevane.services.inference import heap
+from guidevane.runtime import heap
 
 def batch():
     # Freed from the last one to the first, so that the end of the heap is free again and again.
