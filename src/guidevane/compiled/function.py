@@ -132,7 +132,7 @@ def _caller(takes: dict[str, Taken], native: Callable[..., Any]) -> Callable[...
     """Return what hands arrays over, written out for each function: a simulation makes dozens of short calls."""
     arrays = {name: each.kind for name, each in takes.items() if each.array}
     right = " and ".join(f"{name}.dtype == {kind} and {name}.ndim == 1" for name, kind in arrays.items())
-    passed = [f"at('{_IN_C[arrays[name]]}[]', {name}), len({name})" if name in arrays else name for name in takes]
+    passed = [f"at(as_{_IN_C[arrays[name]]}, {name}), len({name})" if name in arrays else name for name in takes]
     source = f"""
 def call({", ".join(takes)}):
     if {right or True}:
@@ -146,6 +146,8 @@ def call({", ".join(takes)}):
                 raise TypeError(f"{name}: wants an array of {arrays[name]} in one dimension, not {array!r}")
 
     named: dict[str, Any] = {kind: np.dtype(kind) for kind in arrays.values()}
+    # Types, not their names: looking one up takes as long as the rest of handing an array over.
+    named |= {f"as_{_IN_C[kind]}": _FFI.typeof(f"{_IN_C[kind]}[]") for kind in arrays.values()}
     named |= {"at": _FFI.from_buffer, "native": native, "refuse": refuse}
     exec(source, named)  # noqa: S102 - names only
     return cast("Callable[..., Any]", named["call"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import compress, product
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import numpy as np
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from guidevane.control.profile import Profile
 
@@ -105,11 +105,33 @@ class Graph:
 
     def into(self, name: str) -> tuple[int, ...]:
         """Return the positions in ``edges`` of those that lead into a stage."""
-        return tuple(at for at, edge in enumerate(self.edges) if edge.after == name)
+        return self._into.get(name, ())
 
     def out_of(self, name: str) -> tuple[int, ...]:
         """Return the positions in ``edges`` of those that lead out of a stage."""
-        return tuple(at for at, edge in enumerate(self.edges) if edge.before == name)
+        return self._out_of.get(name, ())
+
+    # A plan asks for these tens of thousands of times, about some ten graphs.
+    @cached_property
+    def _into(self) -> Mapping[str, tuple[int, ...]]:
+        return _grouped(edge.after for edge in self.edges)
+
+    @cached_property
+    def _out_of(self) -> Mapping[str, tuple[int, ...]]:
+        return _grouped(edge.before for edge in self.edges)
+
+    @cached_property
+    def _befores(self) -> tuple[tuple[int, ...], ...]:
+        """For each stage, those that some event comes from, by their places."""
+        return tuple(
+            tuple(self.index[self.edges[edge].before] for edge in self.into(name) if self.edges[edge].share > 0)
+            for name in self.names
+        )
+
+    @cached_property
+    def _ends(self) -> tuple[bool, ...]:
+        """For each stage, whether an event may end there."""
+        return tuple(map(self._may_end, self.names))
 
     def take(self, uniforms: np.ndarray) -> np.ndarray:
         """Return which edges each event takes: bool[edges, events].
@@ -213,19 +235,17 @@ class Graph:
         A join at a quorum goes on with its q-th fastest incoming way.
         """
         done = [0.0] * len(self.stages)
-        for at, stage in enumerate(self.stages):
-            ways = sorted(
-                done[self.index[self.edges[edge].before]] + self.hop_s
-                for edge in self.into(stage.name)
-                if self.edges[edge].share > 0
-            )
-            quorum = min(self.quorum.get(stage.name, len(ways)), len(ways))
+        for at, name in enumerate(self.names):
+            ways = sorted([done[before] + self.hop_s for before in self._befores[at]])
+            quorum = min(self.quorum.get(name, len(ways)), len(ways))
             done[at] = latencies_s[at] + (ways[quorum - 1] if ways else 0.0)
-        ends = [done[at] for at, name in enumerate(self.names) if self.may_end(name)]
-        return max(ends)
+        return max(compress(done, self._ends))
 
     def may_end(self, name: str) -> bool:
         """Tell whether an event may end at a stage: no edge leads out, or all of them may be left aside."""
+        return self._ends[self.index[name]]
+
+    def _may_end(self, name: str) -> bool:
         shares = [self.edges[edge].share for edge in self.out_of(name)]
         if name in self.exclusive:
             return sum(shares) < 1 - 1e-9
@@ -285,3 +305,15 @@ class Graph:
             sum(self.edges[edge].before not in gone for edge in self.into(join)) >= quorum
             for join, quorum in self.quorum.items()
         )
+
+
+def _grouped(names: Iterable[str]) -> Mapping[str, tuple[int, ...]]:
+    """Return where each name stands.
+
+    >>> _grouped(["a", "b", "a"])
+    {'a': (0, 2), 'b': (1,)}
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for at, name in enumerate(names):
+        found[name] = (*found.get(name, ()), at)
+    return found

@@ -231,6 +231,9 @@ class Simulation:
             return serve(*arrivals, setting.replicas)
         # A consumer has the partitions of its range for itself: as many queues as consumers.
         consumers = min(setting.replicas, stage.partitions)
+        if consumers == 1:
+            # One has them all, and what leaves it is in order: a live site's rooms are mostly that.
+            return serve(*arrivals, 1)
         partition = (self.trace.spread[arrivals[0]] * stage.partitions).astype(np.int64)
         owner = partition * consumers // stage.partitions
         parts = [serve(arrivals[0][owner == one], arrivals[1][owner == one], 1) for one in range(consumers)]

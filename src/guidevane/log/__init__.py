@@ -7,10 +7,11 @@ Two logs answer it: :class:`guidevane.log.memory.MemoryLog` for unit tests and d
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from guidevane.topics import TopicSpec
 
@@ -70,6 +71,29 @@ class Message(NamedTuple):
         """Return the same message with other headers."""
         # Not ``_replace``: this is made once an event and stage, and costs a quarter of it.
         return Message(self.key, self.value, headers, self.body)
+
+
+def records_of(
+    topics: Iterable[str],
+    partitions: Iterable[int],
+    offsets: Iterable[int],
+    keys: Iterable[bytes | None],
+    values: Iterable[bytes | None],
+    headers: Iterable[Headers],
+    timestamps_us: Iterable[int],
+    bodies: Iterable[object] = repeat(None),
+    origins: Iterable[int | None] = repeat(None),
+) -> list[Record]:
+    """Return the records of a batch, of their fields' columns: as many as the shortest column has.
+
+    It takes half as long as making them one by one, and each event is made into five.
+
+    >>> batch = records_of(repeat("p.events"), [0, 1], [7, 7], [None, b"k"], [b"", b"v"], repeat(()), [5, 6])
+    >>> batch[1] == Record("p.events", 1, 7, b"k", b"v", timestamp_us=6), len(batch)
+    (True, 2)
+    """
+    columns = zip(topics, partitions, offsets, keys, values, headers, timestamps_us, bodies, origins, strict=False)
+    return list(map(Record._make, columns))
 
 
 class Committed(NamedTuple):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from guidevane.errors import Reject, TooLarge
-from guidevane.log import Message, Partition, Record
+from guidevane.log import Message, Partition, Record, records_of
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.sizes import Sizes
 from guidevane.runtime.stage import ORIGIN, Changes, Stage, carried, origins_of
@@ -243,18 +244,25 @@ class Route:
         wanted = index < len(self.stages) - 1 or self.tracer.enabled
         sent: dict[int, list[Message]] = defaultdict(list)
         letters: dict[int, list[Message]] = defaultdict(list)
-        messages: dict[int, Message] = {}
-        onward: dict[int, Record] = {}
+        answered: list[int] = []
+        said: list[Message] = []
         for i, result in zip(fresh, results, strict=True):
-            record, origin = records[i], origins[i]
             if isinstance(result, Message):
-                headers = carried(record, origin, result, first=stage.first)
-                message = messages[i] = result if headers is result.headers else result.under(headers)
+                record = records[i]
+                headers = carried(record, origins[i], result, first=stage.first)
+                message = result if headers is result.headers else result.under(headers)
+                answered.append(i)
+                said.append(message)
                 sent[record.partition].append(message)
-                if wanted:
-                    onward[i] = _as_record(stage.output, record, message, origin)
             elif isinstance(result, Reject):
-                letters[record.partition].append(self._letter(stage, record, origin, result))
+                record = records[i]
+                letters[record.partition].append(self._letter(stage, record, origins[i], result))
+        messages = dict(zip(answered, said, strict=True))
+        onward: dict[int, Record] = {}
+        if wanted and said:
+            came = records if len(said) == len(records) else [records[i] for i in answered]
+            asked = origins if len(said) == len(records) else [origins[i] for i in answered]
+            onward = dict(zip(answered, _as_records(stage.output, came, said, asked), strict=True))
         return _Sorted(sent, letters, messages, onward)
 
     def _fitting(self, stage: Stage, record: Record, origin: int, result: Result) -> Result:
@@ -294,7 +302,11 @@ class Route:
         self.meter.answered(timed.stage, timed.handled, timed.spoken, first=timed.first)
 
 
-def _as_record(topic: str, source: Record, message: Message, origin: int) -> Record:
-    """Return a message as the next stage reads it; its offset is not known before the log has answered."""
-    key, value, headers, body = message
-    return Record(topic, source.partition, -1, key, value, headers, source.timestamp_us, body, origin)
+def _as_records(
+    topic: str, sources: Sequence[Record], messages: Sequence[Message], origins: Sequence[int]
+) -> list[Record]:
+    """Return messages as the next stage reads them; their offsets are not known before the log has answered."""
+    keys, values, headers, bodies = zip(*messages, strict=True)
+    numbers = [source.partition for source in sources]
+    times = [source.timestamp_us for source in sources]
+    return records_of(repeat(topic), numbers, repeat(-1), keys, values, headers, times, bodies, origins)

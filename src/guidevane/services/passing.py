@@ -123,11 +123,17 @@ def envelopes(events: Sequence[Mapping[str, Any]]) -> list[Envelope]:
     return list(zip(map(add, ids, times), due, maps([event["protected"] for event in events]), strict=True))
 
 
-def answer(record: Record, event_id: str, value: bytes, body: object) -> Message:
-    """Return a message under the record's key and the event's id."""
+def answers(
+    records: Sequence[Record], events: Sequence[Mapping[str, Any]], values: Sequence[bytes], bodies: Sequence[object]
+) -> list[Message]:
+    """Return a message for each record, under its key and the id of its event."""
+    headers = [_headers(record, event) for record, event in zip(records, events, strict=True)]
+    return list(map(Message._make, zip([record.key for record in records], values, headers, bodies, strict=True)))
+
+
+def _headers(record: Record, event: Mapping[str, Any]) -> Headers:
     had = record.headers
     if record.origin is not None and len(had) == 2 and had[0][0] == EVENT_ID and had[1][0] == ORIGIN:  # noqa: PLR2004
         # Made in this process a stage ago, and nothing is said anew.
-        return Message(record.key, value, had, body)
-    headers: Headers = ((EVENT_ID, event_id.encode()),)
-    return Message(record.key, value, headers, body)
+        return had
+    return ((EVENT_ID, event["event_id"].encode()),)

@@ -27,3 +27,11 @@ def test_a_cycle_that_came_after_is_collected_all_the_same():
     cycle.append(cycle)
     del cycle
     assert gc.collect() >= 1
+
+
+def test_what_lives_until_it_is_answered_is_not_looked_at_again_and_again():
+    freeze()
+    before = [each["collections"] for each in gc.get_stats()]
+    flights = [[(number, [number]) for number in range(5_000)] for _ in range(4)]
+    assert [each["collections"] for each in gc.get_stats()] == before
+    del flights

@@ -15,7 +15,7 @@ from guidevane.log import Fetch, Listener, Partition, Record
 from guidevane.log.kafka.admin import create, described
 from guidevane.log.kafka.batches import LARGEST_BYTES, Batches
 from guidevane.log.kafka.connection import Connection, started
-from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, record_of
+from guidevane.log.kafka.consumer import KafkaConsumer, partitions_of, read
 from guidevane.log.kafka.header_names import tolerate
 from guidevane.log.kafka.producer import KafkaProducer
 from guidevane.log.kafka.refusals import trouble
@@ -112,7 +112,7 @@ class KafkaLog:
                 # The position, not the last record, tells when to stop: compaction and transactions leave gaps.
                 while await looker.position(tp) < stop:
                     batch = await looker.getmany(tp, timeout_ms=_LOOK_MS)
-                    found.extend(record_of(raw) for raw in batch.get(tp, ()) if raw.offset < stop)
+                    found += read(tp.topic, tp.partition, [raw for raw in batch.get(tp, ()) if raw.offset < stop])
             except KafkaError as broken:
                 raise trouble(broken, f"reading {partition.topic}/{partition.number}") from broken
             finally:

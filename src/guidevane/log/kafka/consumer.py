@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -17,7 +19,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from guidevane.errors import Fenced, Misconfigured, Ousted, Retryable
-from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record
+from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record, records_of
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.header_names import tolerate
 from guidevane.log.kafka.refusals import trouble
@@ -38,6 +40,7 @@ _GATHER_BYTES = 1 << 20
 # Who reads formed batches is answered at the first byte: the broker looks after whom to answer when it has taken the
 # whole of a producer's request, so that what was sent together comes together.
 _IDLE_MS = 500
+_FIELDS = attrgetter("offset", "key", "value", "headers", "timestamp")
 
 
 class KafkaConsumer(Consumer):
@@ -119,7 +122,7 @@ class KafkaConsumer(Consumer):
             raise Retryable(f"fetching {', '.join(self.topics)}: a header's name is no UTF-8: {odd}") from odd
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
-        return {Partition(tp.topic, tp.partition): [record_of(raw) for raw in raws] for tp, raws in found.items()}
+        return {Partition(tp.topic, tp.partition): read(tp.topic, tp.partition, raws) for tp, raws in found.items()}
 
     async def _join(self, found: dict[TopicPartition, list[Any]]) -> None:
         """Where a batch follows another too closely, wait, and add what comes meanwhile."""
@@ -238,11 +241,13 @@ class _Ear(ConsumerRebalanceListener):  # type: ignore[misc]
         await self.listener.on_assigned([Partition(tp.topic, tp.partition) for tp in sorted(assigned)])
 
 
-def record_of(raw: Any) -> Record:
-    """Return a record as our rooms read it; its time in microseconds."""
-    return Record(
-        raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), (raw.timestamp or 0) * 1000
-    )
+def read(topic: str, partition: int, raws: Sequence[Any]) -> list[Record]:
+    """Return what aiokafka read of a partition as our rooms read it; times in microseconds."""
+    if not raws:
+        return []
+    offsets, keys, values, headers, times = zip(*map(_FIELDS, raws), strict=True)
+    times_us = [(time or 0) * 1000 for time in times]
+    return records_of(repeat(topic), repeat(partition), offsets, keys, values, map(tuple, headers), times_us)
 
 
 def _wait_ms(fetch: Fetch) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from guidevane.errors import Reject
 from guidevane.pieces import NULL, SOME, doubles, optional, texts
 from guidevane.services.inference.triage import Waiting
-from guidevane.services.passing import OUTCOMES, STATUSES, Writes, answer
+from guidevane.services.passing import OUTCOMES, STATUSES, Writes, answers
 from guidevane.writer import SIZES, long
 
 if TYPE_CHECKING:
@@ -143,11 +143,8 @@ class Predicting:
             ]
 
         values = self._write(events, columns, bodies)
-        results: list[Result] = []
-        for row, event, value, score, outcome, models in zip(
-            rows, events, values, given, outcomes, _models(said, len(rows)), strict=True
-        ):
-            scored: Scored = {
+        scored: list[Scored] = [
+            {
                 "event_id": event["event_id"],
                 "event_time_us": event["event_time_us"],
                 "deadline_us": event["deadline_us"],
@@ -157,8 +154,9 @@ class Predicting:
                 "protected": event["protected"],
                 "envelope": event.get("envelope"),
             }
-            results.append(answer(row.record, event["event_id"], value, scored))
-        return results
+            for event, score, outcome, models in zip(events, given, outcomes, _models(said, len(rows)), strict=True)
+        ]
+        return [*answers([row.record for row in rows], events, values, scored)]
 
     def _poison(self, row: int, event: Features, said: Mapping[str, Said]) -> Reject | None:
         """Return why no decision may rest on this row: it breaks a member that is well, or all that were asked."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from guidevane.errors import Misconfigured
 from guidevane.registry import Growing, Registry, Tiled, load
+from guidevane.runtime import heap
 from guidevane.runtime.garbage import freeze
 from guidevane.services.inference.watchdog import Watchdog
 
@@ -103,6 +104,7 @@ class MemberReplica:
         self.specs = [MemberSpec(**spec) for spec in specs]
         self.members = {spec.name: _load(spec) for spec in self.specs}
         freeze()
+        heap.keep()
 
     async def predict(self, matrix: Vectors, names: Sequence[str], *, pressed: bool = False) -> list[Said]:
         """Return what the members named say of the ensemble's whole matrix float32[n, width], one after the other.

@@ -10,7 +10,7 @@ import numpy as np
 from guidevane.events import Decision, Prediction, derived_id
 from guidevane.pieces import BOOLEAN, SOME, doubles, few, maps, optional, texts
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import OUTCOMES, Writes, answer, reader
+from guidevane.services.passing import OUTCOMES, Writes, answers, reader
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
@@ -68,10 +68,7 @@ class Postprocess:
         ]
         values = self._written(predictions, decisions, scores, probability)
         self._count(predictions)
-        return [
-            answer(record, decision["event_id"], value, decision)
-            for record, decision, value in zip(records, decisions, values, strict=True)
-        ]
+        return [*answers(records, decisions, values, decisions)]
 
     def _written(
         self, predictions: Sequence[Predicted], decisions: Sequence[Decision], scores: Scores, probability: Scores

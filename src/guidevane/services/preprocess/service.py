@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from guidevane.errors import Misconfigured, Reject
 from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import Drawn, Opened, Writes, answer, reader
+from guidevane.services.passing import Drawn, Opened, Writes, answers, reader
 from guidevane.services.preprocess.seen import Seen, matrix_of
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ class Preprocess:
             }
             for event, vector in zip(accepted, drawn, strict=True)
         ]
-        results: list[Result] = [
-            answer(record, body["event_id"], value, body)
-            for record, body, value in zip(records, bodies, self._written(bodies, drawn), strict=True)
-        ]
+        results: list[Result] = [*answers(records, bodies, self._written(bodies, drawn), bodies)]
         for row, feature in wrong.items():
             says = f"event {bodies[row]['event_id']}: feature '{feature}' is not finite"
             results[row] = Reject("feature_not_finite", says)
