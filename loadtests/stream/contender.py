@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -133,12 +132,4 @@ async def running(contender: Contender, bootstrap: str) -> AsyncIterator[Running
 def _env(bootstrap: str) -> Mapping[str, str]:
     path = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
     one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    # Ours share their topics, and have a state folder each: none may draw the pseudonyms' key there.
-    key = secrets.token_hex(32)
-    return {
-        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-        "GUIDEVANE_PSEUDONYM_KEY": key,
-        "PYTHONPATH": path,
-        "PYTHONUNBUFFERED": "1",
-        **one,
-    }
+    return {"KAFKA_BOOTSTRAP_SERVERS": bootstrap, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **one}

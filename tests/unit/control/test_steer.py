@@ -283,7 +283,9 @@ def test_a_step_among_few_events_is_rarely_read_as_a_slope(rate, times):
 
 def test_a_steep_rise_among_few_events_is_noticed_before_it_is_over():
     def noticed(seed: int) -> bool:
-        rising = [traffic_of([20.0] * 60 + [20.0 + 2 * second for second in range(past_s)], seed) for past_s in (15, 18, 21)]
+        rising = [
+            traffic_of([20.0] * 60 + [20.0 + 2 * second for second in range(past_s)], seed) for past_s in (15, 18, 21)
+        ]
         return any(each.rise is not None for each in rising)
 
     assert sum(noticed(seed) for seed in range(20)) >= 16

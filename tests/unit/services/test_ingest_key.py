@@ -55,18 +55,25 @@ async def test_given_nothing_yet_then_a_key_is_drawn_for_its_owner_alone_and_kep
     assert await key_of(room(await accepted_before(), folder)) == key
 
 
-async def test_given_events_under_a_key_that_is_gone_then_no_other_is_drawn_and_both_ways_out_are_told(tmp_path):
-    with pytest.raises(Misconfigured, match=r"put that file back.*GUIDEVANE_PSEUDONYM_KEY=") as refused:
-        await key_of(room(await accepted_before(), tmp_path))
-    assert str(tmp_path / "pseudonym.key") in str(refused.value)
-    assert not list(tmp_path.iterdir())
+async def test_given_events_under_a_key_that_is_gone_then_another_is_drawn_and_both_ways_out_are_told(tmp_path, caplog):
+    key = await key_of(room(await accepted_before(), tmp_path))
+    assert (tmp_path / "pseudonym.key").read_bytes() == key
+    assert str(tmp_path / "pseudonym.key") in caplog.text
+    assert "put that file back" in caplog.text
+    assert "GUIDEVANE_PSEUDONYM_KEY=" in caplog.text
+
+
+async def test_given_events_under_a_key_that_is_told_then_nothing_is_drawn_or_said(tmp_path, caplog):
     told = await key_of(room(await accepted_before(), tmp_path, pseudonym_key="a key that somebody chose"))
     assert told == b"a key that somebody chose"
+    assert not list(tmp_path.iterdir())
+    assert not caplog.text
 
 
-async def test_given_a_pipeline_without_personal_fields_then_no_key_is_missed(tmp_path):
+async def test_given_a_pipeline_without_personal_fields_then_no_key_is_missed(tmp_path, caplog):
     nobody = replace(PIPELINE, event=replace(PIPELINE.event, pii=()))
     assert await key_of(room(await accepted_before(nobody), tmp_path, nobody))
+    assert not caplog.text
 
 
 def test_given_many_who_draw_at_once_then_all_have_one_key(tmp_path):

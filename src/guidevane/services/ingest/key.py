@@ -1,7 +1,8 @@
-"""The key of the pseudonyms: told by an operator, or drawn once and kept; never a second one in silence."""
+"""The key of the pseudonyms: told by an operator, or drawn once and kept; a second one is drawn with a warning."""
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
     from guidevane.runtime.room import Room
     from guidevane.services.ingest.settings import IngestSettings
 
+_log = logging.getLogger(__name__)
+
 KEPT = "pseudonym.key"
 """Where a drawn key lies, in the state folder."""
 
 
 async def key_of(room: Room[IngestSettings]) -> bytes:
-    """Return the key. Raises ``Misconfigured`` where it cannot be read, is short, or would be another than before."""
+    """Return the key. Raises ``Misconfigured`` where it cannot be read or kept, or is short.
+
+    Events go before names: where the key is gone another one is drawn, and what that means is said once, loudly.
+    """
     told = room.settings.secret()
     if told is not None:
         return told
@@ -30,11 +36,12 @@ async def key_of(room: Room[IngestSettings]) -> bytes:
     if room.pipeline.event.pii and not path.exists():
         written = await patiently(room, lambda: room.log.ends(topics.accepted))
         if any(written.values()):
-            raise Misconfigured(
-                f"{path} is not there, and {topics.accepted} holds pseudonyms made with it: with a new key everybody "
-                "would go by another one from now on → put that file back; or, where it is lost or another machine's, "
-                "give every ingest the same key: GUIDEVANE_PSEUDONYM_KEY=$(openssl rand -hex 32)"
-            )
+            _log.warning(
+                "%s is not there, and %s holds pseudonyms made with it: from now on everybody goes by another one, and "
+                "windows, labels and alerts by key begin anew → put that file back; or, where it is another machine's, "
+                "give every ingest the same key: GUIDEVANE_PSEUDONYM_KEY=$(openssl rand -hex 32)",
+                path, topics.accepted,
+            )  # fmt: skip
     return drawn(path)
 
 
