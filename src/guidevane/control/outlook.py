@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 Rates: TypeAlias = npt.NDArray[np.float64]
 
 _LEAST_PER_S, _PLACES, _BELOW = 0.05, 250, 8
-_LEAST_AT = math.log(_LEAST_PER_S) / math.log(STEP)
 _AROUND = (-6, -4, -2, 0, 2, 4, 6, 8, 12, 16)
 """Where misses are simulated, in steps of the table from the rate that was planned for: 0.63 to 3.4 times as much."""
 
@@ -67,21 +66,19 @@ class Planned:
 
     def usd(self, ready: Rates, /) -> Rates:
         """Return $ per hour, float64[n]."""
-        steps = _steps(ready)
-        low, which = np.unique(ANCHOR * np.floor(steps / ANCHOR), return_inverse=True)
-        prices = np.array([[self._price(int(each)), self._price(int(each) + ANCHOR)] for each in low])[which]
-        share = (STEP ** (steps - low[which]) - 1) / (STEP**ANCHOR - 1)
-        return np.asarray(prices[:, 0] + share * (prices[:, 1] - prices[:, 0]))
+        places, which = self._places(ready)
+        low = places - places % ANCHOR
+        prices = np.array([[self._price(int(each)), self._price(int(each) + ANCHOR)] for each in low])
+        share = (STEP ** (places - low) - 1) / (STEP**ANCHOR - 1)
+        return np.asarray((prices[:, 0] + share * (prices[:, 1] - prices[:, 0]))[which])
 
     def missed(self, ready: Rates, come: Rates, /) -> Rates:
         """Return the share (0-1) of the events of each rate which misses, float64[n]."""
-        steps = _steps(ready)
-        anchors, which = np.unique(ANCHOR * np.rint(steps / ANCHOR), return_inverse=True)
+        places, which = self._places(ready)
+        anchors = ANCHOR * np.rint(places / ANCHOR).astype(np.int64)
         curves = np.stack([self._curve(int(anchor)) for anchor in anchors])
-        at = np.clip(_steps(come) - _LEAST_AT - (steps - anchors[which]), 0, _PLACES - 1)
-        below = np.minimum(at.astype(np.int64), _PLACES - 2)
-        low, high = curves[which, below], curves[which, below + 1]
-        return np.asarray(low + (at - below) * (high - low))
+        at = np.log(np.maximum(come, _LEAST_PER_S) / _LEAST_PER_S) / math.log(STEP) - (places - anchors)[which]
+        return np.asarray(curves[which, np.clip(np.rint(at), 0, _PLACES - 1).astype(np.int64)])
 
     def least(self, rate_per_s: float, share: float) -> float:
         """Return the least rate to be ready for such that at most a share (0-1) of ``rate_per_s`` misses.
@@ -91,6 +88,12 @@ class Planned:
         ready = rate_per_s * STEP ** -np.arange(_BELOW, -1, -1.0)
         enough = ready[self.missed(ready, np.full(len(ready), rate_per_s)) <= share]
         return float(enough[0]) if len(enough) else rate_per_s
+
+    def _places(self, ready: Rates) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the places of the rows that are needed, and for each rate which of them is its own."""
+        steps = np.log(np.maximum(ready, _LEAST_PER_S)) / math.log(STEP)
+        places, which = np.unique(np.ceil(steps - 1e-9).astype(np.int64), return_inverse=True)
+        return places, which
 
     def _price(self, place: int) -> float:
         if place not in self._priced:
@@ -118,8 +121,3 @@ class Planned:
         missed = table.probed(settings, at, self.dispersion)
         other = stretched(table.graph, settings, [each.replicas for each in settings], STEP**at, table.slo_s)
         return missed if other == settings else min(missed, table.probed(other, at, self.dispersion))
-
-
-def _steps(rates: Rates) -> Rates:
-    """Return at which places of the table rates lie, and between which."""
-    return np.asarray(np.log(np.maximum(rates, _LEAST_PER_S)) / math.log(STEP))

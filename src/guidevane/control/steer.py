@@ -155,11 +155,14 @@ class Steering:
         return max(self.tuning.hold_s, self.tuning.hold_startups * startup_s)
 
     def _reserved(self, row: Row, memory: Memory) -> tuple[Setting, ...]:
-        """Return a row's settings, of higher rows where a stage shall be ready for more."""
+        """Return a row's settings, of higher rows where a stage shall be ready for more.
+
+        What to be ready for was judged by whole places of the table (``outlook``), and is taken from them.
+        """
         table, settings = self._plans.table(memory), list(row.settings)
         for at, rate_per_s in enumerate(memory.reserves):
             if place(rate_per_s) > place(row.rate_per_s):
-                higher = table.row(rate_per_s, memory.dispersion).settings[at]
+                higher = table.row(STEP ** place(rate_per_s), memory.dispersion).settings[at]
                 if higher.replicas > settings[at].replicas:
                     settings[at] = higher
         return tuple(settings)

