@@ -19,9 +19,10 @@ from guidevane.local.ports import free_ports
 USER, PASSWORD = "alice", "alice-secret"
 _JAAS = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
 _PROTOCOLS = ("SASL_PLAINTEXT", "SASL_SSL", "SSL")
-_KINDS = {"topic": 2, "group": 3, "cluster": 4, "transactional id": 5}
-_RIGHTS = {"Read": 3, "Write": 4, "Create": 5, "Describe": 8}
-_ALLOW, _DENY, _LITERAL, _PREFIXED = 3, 2, 3, 4
+# Kafka's protocol, CreateAcls.
+_KINDS = {"topic": 2, "group": 3, "transactional id": 5}
+_RIGHTS = {"Read": 3, "Write": 4, "Describe": 8}
+_ALLOW, _LITERAL = 3, 3
 
 
 class _Secured(LocalKafka):
@@ -67,15 +68,12 @@ class SecuredKafka:
             told["KAFKA_SSL_CAFILE"] = str(self.authority)
         return {name: value for name, value in (told | changed).items() if value}
 
-    async def grant(self, kind: str, name: str, *rights: str, deny: bool = False) -> None:
-        """Let the user do that to one, or to all that begin so (``name*``); or forbid it."""
+    async def grant(self, kind: str, name: str, *rights: str) -> None:
+        """Let the user do that to what is called so."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.addresses["PLAINTEXT"])
         await admin.start()
-        pattern = _PREFIXED if name.endswith("*") else _LITERAL
         for right in rights:
-            request = CreateAclsRequest(
-                _KINDS[kind], name.rstrip("*"), pattern, f"User:{USER}", "*", _RIGHTS[right], _DENY if deny else _ALLOW
-            )
+            request = CreateAclsRequest(_KINDS[kind], name, _LITERAL, f"User:{USER}", "*", _RIGHTS[right], _ALLOW)
             (answer,) = (await admin._send_request(request)).creation_responses
             assert answer[0] == 0, answer
         await admin.close()

@@ -35,7 +35,7 @@ ANCHOR, _SCRATCH = 4, 16
 """Plans are searched at each fourth place (from scratch at each sixteenth, around that at the others), a third apart in
 rate; what lies between two of them is drawn between their replicas, and tried."""
 _PARTS = 4
-"""What runs is drawn at each fourth part of a place: a replica of four is more than a rate rounded up by a step."""
+"""What runs is drawn at each fourth part of a place: where few replicas do, rounding up by a step takes one more."""
 _SCALED = 0.9
 """Larger pools are busier: from one rate to the next, replicas grow a little less than the rate."""
 
