@@ -107,6 +107,14 @@ async def test_a_topic_that_is_not_there_and_may_not_be_made_is_told_with_the_co
             await log.ensure([TopicSpec("t-absent", 3, {"retention.ms": "1"})])
 
 
+async def test_a_topic_that_we_may_not_see_is_told_of_at_once_by_whoever_reads_it(secured_kafka):
+    name = await topic_of(secured_kafka)
+    async with opened(secured_kafka.told()) as log:
+        for ask in (log.read(Partition(name, 0), 0), log.ends(name)):
+            with pytest.raises(Misconfigured, match=f"{name} that we may see: .* or grant Describe"):
+                await ask
+
+
 async def test_each_right_that_is_missing_is_told_by_its_name_and_no_client_is_left_behind(secured_kafka):
     name = await topic_of(secured_kafka)
     await secured_kafka.grant("topic", name, "Describe")

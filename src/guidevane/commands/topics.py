@@ -44,7 +44,7 @@ def list_topics(
             return
         table = Table("topic", "partitions", "records ever", "carries", box=None)
         for row in rows:
-            ever = "absent" if row["records_ever"] is None else f"{row['records_ever']:,}"
+            ever = "not to be seen" if row["records_ever"] is None else f"{row['records_ever']:,}"
             table.add_row(row["topic"], str(row["partitions"]), ever, row["carries"])
         show_table(table)
 
@@ -84,7 +84,7 @@ def tail(
 
 
 async def overview(log: Log, pipeline: str) -> list[dict[str, Any]]:
-    """Return each topic with its partitions, the sum of its end offsets (``None``: absent) and what it carries."""
+    """Return each topic with its partitions, the sum of its end offsets (``None``: not to be seen), what it carries."""
     from guidevane.errors import Misconfigured
     from guidevane.topics import AUDIT, CONTROL, TELEMETRY, Topics
 

@@ -38,10 +38,9 @@ class Held:
             _log.warning("%s/%d is no longer held up, or no longer ours", *partition)
         self._told = late
 
-    @property
-    def partitions(self) -> int:
-        """Return how many partitions have been held for too long."""
-        return len(self._told)
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions of a topic have been held for too long."""
+        return sum(partition.topic == topic for partition in self._told)
 
     @property
     def says(self) -> tuple[str, ...]:

@@ -72,8 +72,14 @@ class Holding:
         outbox = delivery.outbox(ends, {partition: self.owned[partition].place for partition in ends})
         self._flying.append((flight, asyncio.create_task(self.route.carry(flight, outbox, self.owned))))
 
-    def land(self) -> None:
-        """Note what is answered: only ever the oldest flights. Raises what went wrong in one of them."""
+    @property
+    def flying(self) -> bool:
+        """Tell whether anything is under way."""
+        return bool(self._flying)
+
+    def land(self) -> bool:
+        """Note what is answered, only ever the oldest flights; tell whether any was. Raises what went wrong in one."""
+        landed = False
         while self._flying and self._flying[0][1].done():
             flight, task = self._flying.popleft()
             task.result()
@@ -85,6 +91,8 @@ class Holding:
                 self._dirty.add(partition)
             if self._flying:
                 self._flying[0][0].before = None
+            landed = True
+        return landed
 
     async def first_landed(self, within_s: float) -> None:
         """Wait until the oldest flight is answered, so long at most."""

@@ -100,6 +100,8 @@ class Worker:
         self._given_up = False
         # Why events come that nobody answers, while they do.
         self._unanswerable = ""
+        # What ended the last life, until this one is seen to get further.
+        self._trouble = ""
         self._twins = Twins(clock, group, instance)
         self._held = Held(clock, within_s=self.limits.held_s)
         # Whether this member leaves its group for good when it ends.
@@ -121,7 +123,8 @@ class Worker:
                     await self._live(stop)
                 except (Fenced, Retryable) as trouble:
                     # What is unsure is asked of the log: start over from the commit and the outputs.
-                    self.health.ready(False, str(trouble))
+                    self._trouble = str(trouble)
+                    self.health.ready(False, self._trouble)
                     if isinstance(trouble, Fenced):
                         self.metrics.count(names.FENCED_TOTAL)
                     _log.warning("starting over: %s", trouble)
@@ -186,13 +189,9 @@ class Worker:
         while not stop.is_set():
             self.health.tick()
             self.fence.check()
-            self.holding.land()
+            self._trouble = "" if self.holding.land() else self._trouble
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
-                behind = self.holding.behind(consumer.ends_seen())
-                self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
-                self._held.look(consumer.held())
-                self.health.watch(*self._held.says)
-                self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions, topic=self.stages[0].input)
+                self._take_stock(consumer)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
             if self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:
@@ -227,6 +226,18 @@ class Worker:
             else:
                 await self._rewind(consumer, found)
 
+    def _take_stock(self, consumer: Consumer) -> None:
+        """Say how far behind we are, and what holds us up; with nothing to do, the last life's trouble is over."""
+        source = self.stages[0].input
+        ends, owned = consumer.ends_seen(), self.holding.owned.keys()
+        behind = self.holding.behind(ends)
+        if not behind and not self.holding.flying and ends.keys() >= owned >= consumer.assignment():
+            self._trouble = ""
+        self._held.look(consumer.held())
+        self.health.watch(*self._held.says)
+        self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=source)
+        self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions(source), topic=source)
+
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
         new = sorted(consumer.assignment() - self.holding.owned.keys())
@@ -246,7 +257,7 @@ class Worker:
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
         if self.holding.owned.keys() >= consumer.assignment():
-            wrong = self._twins.says or self._unanswerable
+            wrong = self._twins.says or self._unanswerable or self._trouble
             self.health.ready(not wrong, wrong or "working")
 
     async def _look(self) -> None:

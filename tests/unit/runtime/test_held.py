@@ -19,13 +19,13 @@ def test_a_partition_that_stands_still_is_told_of_once_that_takes_long_and_one_t
     stuck, moving = Partition("p.events", 3), Partition("p.events", 4)
     for round_ in range(8):
         held.look({stuck: 17, moving: round_})
-        assert (len(held.says), held.partitions) == ((1, 1) if round_ >= 6 else (0, 0))
+        assert (len(held.says), held.partitions("p.events")) == ((1, 1) if round_ >= 6 else (0, 0))
         clock.advance(5.0)
     assert "p.events/3 is held up at offset 17" in held.says[0]
     assert "--topic p.events --partition 3 --start-offset 17" in held.says[0]
     assert caplog.text.count("is held up at offset 17") == 1
     held.look({moving: 8})
-    assert (held.says, held.partitions) == ((), 0)
+    assert (held.says, held.partitions("p.events")) == ((), 0)
 
 
 async def test_a_room_whose_partition_is_held_says_so_while_it_answers_the_others_and_goes_on_where_it_was():

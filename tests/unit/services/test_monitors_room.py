@@ -5,6 +5,7 @@ import random
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -25,9 +26,10 @@ from tests.unit.services.monitored import (
 )
 
 from guidevane.clock import SystemClock
-from guidevane.errors import Misconfigured, Retryable
+from guidevane.errors import Denied, Misconfigured, Retryable
 from guidevane.log import Committed, Fetch, Message, Partition
 from guidevane.log.memory import MemoryLog
+from guidevane.log.memory.group import MemoryConsumer
 from guidevane.monitors.outcomes import OutcomeJoin
 from guidevane.pipeline import Pipeline
 from guidevane.runtime.deadletter import reasons
@@ -78,6 +80,7 @@ def room(
         snapshot_every_s=every_s,
         snapshot_share=1e6,
         backoff=Backoff(0.01, 0.02),
+        held_s=0.0,
     )
     return MonitorsRoom(
         begin, Store(folder, pages=Pages(folder, rows_each=32)),
@@ -382,6 +385,54 @@ async def test_given_a_room_that_is_thrown_out_again_and_again_then_it_says_that
             await other.close()
         while "another process is" not in str(working._health.report()):
             await asyncio.sleep(0.002)
+    stop.set()
+    await running
+
+
+async def test_given_a_group_that_may_not_commit_then_the_room_says_so_and_takes_itself_for_nobody_else(tmp_path):
+    refused = 0
+    reports = list[str]()
+
+    async def commit(self: MemoryConsumer, offsets: Mapping[Partition, Committed]) -> None:
+        nonlocal refused
+        refused += 1
+        raise Denied("grant Read on the group")
+
+    log = MemoryLog(partitions=2)
+    await feed(log, random.Random(3), 20)
+    stop = asyncio.Event()
+    working = room(log, tmp_path)
+    with patch.object(MemoryConsumer, "commit", commit):
+        running = asyncio.create_task(working.run(stop))
+        async with asyncio.timeout(20):
+            while refused < 9:
+                await asyncio.sleep(0.001)
+                if refused:
+                    reports.append(str(working._health.report()))
+    assert not any("'ready': True" in report or "another process" in report for report in reports)
+    assert "grant Read on the group" in str(reports)
+    async with asyncio.timeout(20):
+        while not working._health.report()[0]:
+            await asyncio.sleep(0.001)
+    stop.set()
+    await running
+
+
+async def test_given_a_transaction_on_the_labels_that_stays_open_then_the_room_says_so_until_it_ends(tmp_path):
+    log = MemoryLog(partitions=2)
+    holder = await log.transactions("t", name="p")
+    await holder.begin()
+    await holder.send(TOPICS.labels, 1, [Message(None, b"open")])
+    stop = asyncio.Event()
+    working = room(log, tmp_path)
+    running = asyncio.create_task(working.run(stop))
+    async with asyncio.timeout(10):
+        while f"{TOPICS.labels}/1 is held up at offset 0" not in str(working._health.report()):
+            await asyncio.sleep(0.001)
+        assert working._health.report()[0], "it works, and somebody else must end what holds it"
+        await holder.commit("g", {})
+        while working._health.report()[1]["watch"]:
+            await asyncio.sleep(0.001)
     stop.set()
     await running
 

@@ -102,8 +102,10 @@ class KafkaLog:
         async with self._looking:
             ends, looker = await self._ends.ready(), await self._looker.ready()
             tp = TopicPartition(*partition)
-            looker.assign([tp])
             try:
+                # Of a topic that it does not see, aiokafka asks until its time is over, and names none.
+                await partitions_of(ends, partition.topic)
+                looker.assign([tp])
                 if stop is None:
                     stop = (await ends.end_offsets([tp]))[tp]
                 first = (await ends.beginning_offsets([tp]))[tp]

@@ -13,6 +13,7 @@ from guidevane.errors import Fenced, GuidevaneError, Retryable, TooLarge
 from guidevane.log import Committed, Fetch, Partition
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.garbage import freeze
+from guidevane.runtime.held import Held
 from guidevane.runtime.retry import Backoff
 from guidevane.runtime.sizes import Sizes
 from guidevane.runtime.twins import Twins
@@ -44,6 +45,7 @@ class Pace:
     snapshot_share: float = 0.1
     session_s: float = 10.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.2, 5.0))
+    held_s: float = 30.0
 
 
 class MonitorsRoom:
@@ -87,12 +89,17 @@ class MonitorsRoom:
         self._positions: dict[Partition, int] = {}
         self._sizes = Sizes()
         self._twins = Twins(clock, group, group, "one is enough: `guidevane up --without monitors`")
+        self._held = Held(clock, within_s=self._pace.held_s)
         # What an earlier life wrote, read back from ``since``, of inputs before ``until``.
         self._written: set[str] = set()
         self._since: Mapping[Partition, int] = {}
         self._until: Mapping[Partition, int] = {}
         self._unsaved = False
         self._worked = False
+        # What ended the last life, until this one is seen to get further.
+        self._trouble = ""
+        # Whether the next deal of partitions follows from a start of our own, not from another one of our name.
+        self._began = True
         self._due_s = 0.0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -109,7 +116,9 @@ class MonitorsRoom:
                     if isinstance(trouble, TooLarge):
                         self._sizes.learn(trouble)
                     # What is unsure is asked of the log: start over from the snapshot and the outputs.
-                    self._health.ready(False, str(trouble))
+                    self._trouble = str(trouble)
+                    self._began = not isinstance(trouble, Fenced)
+                    self._health.ready(False, self._trouble)
                     _log.warning("starting over: %s", trouble)
                     attempt = 0 if self._worked else attempt + 1
                     with suppress(TimeoutError):
@@ -152,16 +161,30 @@ class MonitorsRoom:
             async with self._busy:
                 await self._take_over(consumer, producer)
         if self._watcher is not None:
-            twin = self._twins.says
-            self._health.ready(not twin, twin or "watching")
+            wrong = self._twins.says or self._trouble
+            self._health.ready(not wrong, wrong or "watching")
         generation = self._generation
         found = await consumer.fetch(timeout_s=self._pace.poll_s)
         async with self._busy:
             if self._watcher is None or generation != self._generation:
                 return
             await self._step(self._watcher, found, producer)
+            if any(found.values()) or self._caught_up(consumer):
+                self._trouble = ""
             if self._clock.monotonic_s() >= self._due_s:
+                self._look(consumer)
                 await self._settle(consumer)
+
+    def _caught_up(self, consumer: Consumer) -> bool:
+        ends, read = consumer.ends_seen(), self._positions
+        return ends.keys() >= self._until.keys() and all(read.get(where, 0) >= end for where, end in ends.items())
+
+    def _look(self, consumer: Consumer) -> None:
+        """Say so where a producer's open transaction holds up what we read: labels are the world's to write."""
+        self._held.look(consumer.held())
+        self._health.watch(*self._held.says)
+        for topic in self._inputs:
+            self._metrics.gauge(names.HELD_PARTITIONS, self._held.partitions(topic), topic=topic)
 
     async def _take_over(self, consumer: Consumer, producer: Producer) -> None:
         """Begin where the last life ended, once every partition is ours."""
@@ -194,8 +217,9 @@ class MonitorsRoom:
         for partition in sorted(owned):
             consumer.seek(partition, self._positions[partition])
         consumer.resume(sorted(owned))
-        self._watcher, self._unsaved, self._worked = watcher, True, True
+        self._watcher, self._unsaved = watcher, True
         await self._settle(consumer)
+        self._worked = True
         self._metrics.observe(names.RECOVERY_DURATION_SECONDS, self._clock.monotonic_s() - started_s, stage="monitors")
 
     async def _step(self, watcher: Watcher, found: Mapping[Partition, Sequence[Record]], producer: Producer) -> None:
@@ -272,7 +296,9 @@ class MonitorsRoom:
         """Take note; what is ours is taken over before anything of it is watched."""
         self._generation += 1
         # Alone in its group, it is dealt the partitions once a life.
-        self._twins.ousted()
+        if not self._began:
+            self._twins.ousted()
+        self._began = False
         async with self._busy:
             self._watcher = None
         self._metrics.count(names.REBALANCES_TOTAL)
