@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 from contextlib import suppress
 from dataclasses import replace
@@ -34,6 +36,7 @@ from guidevane.monitors.outcomes import OutcomeJoin
 from guidevane.pipeline import Pipeline
 from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.retry import Backoff
+from guidevane.services.monitors import pages, store
 from guidevane.services.monitors.pages import Pages
 from guidevane.services.monitors.service import MonitorsRoom, Pace
 from guidevane.services.monitors.store import Snapshot, Span, Store
@@ -235,6 +238,53 @@ async def test_given_a_broker_that_fails_for_a_while_the_room_starts_over_and_re
 
     assert final(log) == truth
     assert_nothing_was_said_twice(log)
+
+
+class FullDisk:
+    """A disk that is full at some of the writes: half of what was to be written is."""
+
+    def __init__(self, full: set[int]) -> None:
+        self.full, self.count, self.refused = full, 0, 0
+
+    def write(self, handle: int, data: bytes) -> None:
+        self.count += 1
+        if self.count in self.full:
+            self.refused += 1
+            os.write(handle, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.write(handle, data)
+
+
+@pytest.mark.parametrize("full", [{1}, {2}, {3, 4}, set(range(5, 15)), {6, 9, 12, 20, 33}, {*range(2, 60, 3)}])
+async def test_given_a_disk_that_is_full_for_a_while_the_room_says_so_goes_on_and_repeats_nothing(
+    tmp_path, full, caplog
+):
+    log, disk = MemoryLog(partitions=2), FullDisk(full)
+    truth = await feed(log, random.Random(3), 100)
+
+    with patch.object(pages, "write", disk.write), patch.object(store, "write", disk.write):
+        assert await live(log, room(log, tmp_path, every_s=0.0, fetch=16))
+
+    assert disk.refused
+    assert f"state in {tmp_path} cannot be kept: No space left on device → make room there" in caplog.text
+    assert final(log) == truth
+    assert_nothing_was_said_twice(log)
+
+
+async def test_given_a_folder_that_may_not_be_written_the_room_waits_for_somebody_to_mend_it(tmp_path):
+    blocked = tmp_path / "state"
+    blocked.write_text("somebody put a file here")
+    stop = asyncio.Event()
+    working = room(MemoryLog(), blocked)
+    running = asyncio.create_task(working.run(stop))
+    async with asyncio.timeout(10):
+        while "cannot be kept: File exists → make room there" not in str(working._health.report()):
+            await asyncio.sleep(0.001)
+        blocked.unlink()
+        while not working._health.report()[0]:
+            await asyncio.sleep(0.001)
+    stop.set()
+    await running
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from guidevane.errors import Misconfigured
+from guidevane.errors import Misconfigured, Retryable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +60,8 @@ class Pages:
     def write(self, remembered: Remembered) -> Iterator[None]:
         """Write what is another, and give up what is of the past; one slice of it each time it is asked for more."""
         while rows := remembered.rows(self._current(), AT_ONCE):
-            self._add(rows)
+            with kept_in(self._folder):
+                self._add(rows)
             yield
             self._give_up(remembered)
 
@@ -145,6 +147,18 @@ class Pages:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"page-{number}"
+
+
+@contextmanager
+def kept_in(folder: Path) -> Iterator[None]:
+    """Raise ``Retryable``, with the way out, where the file system refuses: what is full may be mended meanwhile."""
+    try:
+        yield
+    except OSError as refused:
+        raise Retryable(
+            f"the monitors' state in {folder} cannot be kept: {refused.strerror} → make room there, make it writable, "
+            "or move the state folder (GUIDEVANE_STATE_DIR)"
+        ) from refused
 
 
 def write(handle: int, data: bytes) -> None:

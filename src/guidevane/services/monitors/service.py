@@ -104,7 +104,6 @@ class MonitorsRoom:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop, then save and leave. Raises ``Misconfigured`` where only a person can help."""
-        self._store.open()
         freeze()
         ticker = asyncio.create_task(self._fence.tick())
         attempt = 0
@@ -132,6 +131,7 @@ class MonitorsRoom:
     async def _live(self, stop: asyncio.Event) -> None:
         self._fence.reset()
         self._worked = False
+        self._store.open()
         producer = await self._log.producer(name=self._group)
         # There is one room per pipeline, so its name as a static member can be the group's: who starts it
         # again after a crash has its partitions at once, not after the dead member's session.

@@ -21,7 +21,7 @@ import orjson
 
 from guidevane.errors import Misconfigured
 from guidevane.log import Partition
-from guidevane.services.monitors.pages import Page, Pages, write
+from guidevane.services.monitors.pages import Page, Pages, kept_in, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,9 +69,12 @@ class Store:
         self._number = 0
 
     def open(self) -> None:
-        """Take the folder. Raises ``Misconfigured`` where another process has it."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """Take the folder, once. Raises ``Misconfigured`` where somebody has it, ``Retryable`` where it is refused."""
+        if self._lock is not None:
+            return
+        with kept_in(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -94,19 +97,37 @@ class Store:
 
         Raises ``Misconfigured`` where the snapshot is damaged or of another format.
         """
-        snapshot = self._load_snapshot()
-        return snapshot, self._load_journal()
+        was = self._number
+        with kept_in(self._folder):
+            snapshot = self._load_snapshot()
+            if self._number != was:
+                self._end_journal()
+            return snapshot, self._load_journal()
 
     def note(self, spans: Sequence[Span]) -> None:
-        """Write down what was read, before anything that follows from it leaves the room."""
-        if self._journal is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            self._journal = os.open(self._journal_path(self._number), flags, 0o600)
+        """Write down what was read, before anything that follows from it leaves the room. Raises ``Retryable``."""
         line = orjson.dumps([[*span.partition, span.start, span.stop] for span in spans]) + b"\n"
-        write(self._journal, line)
+        with kept_in(self._folder):
+            if self._journal is None:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+                self._journal = os.open(self._journal_path(self._number), flags, 0o600)
+            noted_bytes = os.fstat(self._journal).st_size
+            try:
+                write(self._journal, line)
+            except OSError:
+                # What is written next must not follow half a line.
+                os.ftruncate(self._journal, noted_bytes)
+                raise
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replace the snapshot, in one step and durably, and begin a new journal. What pages hold by now counts."""
+        """Replace the snapshot, in one step and durably, and begin a new journal. What pages hold by now counts.
+
+        Raises ``Retryable`` where it cannot be kept: the last one then counts, or this one; ``load`` knows.
+        """
+        with kept_in(self._folder):
+            self._save(snapshot)
+
+    def _save(self, snapshot: Snapshot) -> None:
         following = self._number + 1
         body = orjson.dumps(
             {
@@ -123,18 +144,25 @@ class Store:
         try:
             write(handle, _head(body, following) + b"\n" + body)
             os.fsync(handle)
+        except OSError:
+            # Where there is no room, it must not take any.
+            unfinished.unlink()
+            raise
         finally:
             os.close(handle)
         # The pages' names first: a snapshot counts on them.
         self._settle_folder()
         unfinished.replace(self._path)
         self._settle_folder()
-        if self._journal is not None:
-            os.close(self._journal)
-            self._journal = None
+        self._end_journal()
         self._journal_path(self._number).unlink(missing_ok=True)
         self._number = following
         self.pages.sweep()
+
+    def _end_journal(self) -> None:
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
 
     @property
     def _path(self) -> Path:
