@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -17,7 +17,7 @@ from guidevane.log import Committed, Fetch, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.topics import TopicSpec
 from log_fixture import gather
-from secured_kafka import SecuredKafka, secured_kafka
+from secured_kafka import CERTIFIED, USER, SecuredKafka, secured_kafka
 
 __all__ = ["secured_kafka"]
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
@@ -40,13 +40,26 @@ async def topic_of(secured_kafka: SecuredKafka) -> str:
     return name
 
 
-@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-async def test_a_user_with_its_rights_writes_reads_commits_and_makes_no_topic(secured_kafka, protocol):
+def by(protocol: str, mechanism: str) -> Callable[[SecuredKafka], dict[str, str]]:
+    return lambda kafka: kafka.told(protocol, KAFKA_SASL_MECHANISM=mechanism)
+
+
+@pytest.mark.parametrize(
+    ("comes", "user"),
+    [
+        pytest.param(by("SASL_PLAINTEXT", "PLAIN"), USER, id="PLAIN"),
+        pytest.param(by("SASL_SSL", "PLAIN"), USER, id="PLAIN by TLS"),
+        pytest.param(by("SASL_PLAINTEXT", "SCRAM-SHA-512"), USER, id="SCRAM"),
+        pytest.param(by("SASL_SSL", "SCRAM-SHA-512"), USER, id="SCRAM by TLS"),
+        pytest.param(SecuredKafka.certified, CERTIFIED, id="certificate"),
+    ],
+)
+async def test_a_user_with_its_rights_writes_reads_commits_and_makes_no_topic(secured_kafka, comes, user):
     name = await topic_of(secured_kafka)
-    await secured_kafka.grant("topic", name, "Read", "Write")
-    await secured_kafka.grant("group", "g", "Read")
-    await secured_kafka.grant("transactional id", name, "Write")
-    async with opened(secured_kafka.told(protocol)) as log:
+    await secured_kafka.grant("topic", name, "Read", "Write", user=user)
+    await secured_kafka.grant("group", "g", "Read", user=user)
+    await secured_kafka.grant("transactional id", name, "Write", user=user)
+    async with opened(comes(secured_kafka)) as log:
         await log.ensure([TopicSpec(name, 1)])
         producer = await log.producer(name="p")
         await producer.send(name, 0, [Message(b"k", b"once")])
@@ -105,6 +118,14 @@ async def test_a_topic_that_is_not_there_and_may_not_be_made_is_told_with_the_co
     async with opened(secured_kafka.told()) as log:
         with pytest.raises(Misconfigured, match=r"--topic t-absent --partitions 3 --config retention\.ms=1"):
             await log.ensure([TopicSpec("t-absent", 3, {"retention.ms": "1"})])
+
+
+async def test_who_comes_with_a_certificate_is_who_it_names_and_may_do_what_that_one_may(secured_kafka):
+    name = await topic_of(secured_kafka)
+    await secured_kafka.grant("topic", name, "Describe", user=CERTIFIED)
+    async with opened(secured_kafka.certified()) as log:
+        with pytest.raises(Denied, match="somebody-else → grant Read on the group"):
+            await log.consumer([name], group="somebody-else", fetch=Fetch()).start()
 
 
 async def test_a_topic_that_we_may_not_see_is_told_of_at_once_by_whoever_reads_it(secured_kafka):
