@@ -29,6 +29,7 @@ from guidevane.runtime.suspicion import Suspicion
 from guidevane.runtime.takeover import take_over
 from guidevane.runtime.timing import Meter
 from guidevane.runtime.twins import Twins
+from guidevane.runtime.unacknowledged import Unacknowledged
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -102,6 +103,7 @@ class Worker:
         self._unanswerable = ""
         self._twins = Twins(clock, group, instance)
         self._held = Held(clock, within_s=self.limits.held_s)
+        self._unacknowledged = Unacknowledged(clock, within_s=self.limits.acknowledged_s)
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -191,7 +193,8 @@ class Worker:
                 behind = self.holding.behind(consumer.ends_seen())
                 self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=self.stages[0].input)
                 self._held.look(consumer.held())
-                self.health.watch(*self._held.says)
+                self._unacknowledged.look(self.holding.awaited())
+                self.health.watch(*self._held.says, *self._unacknowledged.says)
                 self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions, topic=self.stages[0].input)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
