@@ -83,6 +83,20 @@ def test_at_addresses_where_nobody_is_it_fails_and_exits_with_1(tmp_path, monkey
     assert "2 wrong" in done.stdout
 
 
+@pytest.mark.parametrize("check", [each for each in CHECKS if each.name in {"broker", "topics", "replicas"}])
+def test_a_broker_that_hangs_leaves_time_for_the_next_address(check, monkeypatch):
+    asked = []
+
+    async def surveyed(connection):
+        asked.append(connection.request_timeout_s)
+        return Survey(**survey())
+
+    monkeypatch.setattr(cluster, "survey", surveyed)
+    look(check.look, kafka="hangs:9092,k:9092")
+    assert asked
+    assert asked[0] <= check.within_s / 3
+
+
 def test_every_address_at_which_nobody_is_is_told():
     kafka = [f"127.0.0.1:{port}" for port in free_ports(2)]
     broker = look(cluster.broker, kafka=",".join(kafka))
