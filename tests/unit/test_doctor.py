@@ -245,11 +245,15 @@ LIES = {
     ),
     "two away": (
         lambda told: away(told, 1, 2), "fail", "fewer replicas in sync than min.insync.replicas: 12 of p.events",
-        "start broker 1, 2 again",
+        "start broker 1, 2 again, or open the way to it",
+    ),
+    "two away, and nobody to take note of it": (
+        lambda told: told.update(brokers=frozenset({3})), "fail", "no broker leads 12 of p.events",
+        "start broker 1, 2 again, or open the way to it",
     ),
     "raised": (
         lambda told: (change(told, "p.dlq", settings={"min.insync.replicas": "3"}), away(told, 3)),
-        "fail", "fewer replicas in sync than min.insync.replicas: 12 of p.dlq", "one less than there are replicas",
+        "fail", "fewer replicas in sync than min.insync.replicas: 12 of p.dlq", "set it to one less than there are",
     ),
     "no leader": (
         lambda told: (change(told, "p.labels", lies=lies(12, (3,))), away(told, 3)),

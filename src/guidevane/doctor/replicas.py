@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guidevane.doctor.check import Finding, fail, ok, warn
-from guidevane.log.kafka.replicas import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -17,13 +16,16 @@ _SHOWN = 4
 
 
 def judged(topics: Mapping[str, TopicState], brokers: Collection[int]) -> Finding:
-    """Judge topics by where they lie; ``brokers`` are those that are there now. The worst is told alone."""
+    """Judge topics by where they lie; ``brokers`` are those that answer now. The worst is told alone."""
     everything = [(name, number, each) for name, state in topics.items() for number, each in state.lies.items()]
-    away = sorted({broker for _, _, each in everything for broker in each.brokers} - set(brokers))
+    there = frozenset(brokers)
+    away = sorted({broker for _, _, each in everything for broker in each.brokers} - there)
     start = (
-        f"start broker {_listed(away)} again" if away else "see the brokers' logs: a disk, or a network between them"
+        f"start broker {_listed(away)} again, or open the way to it"
+        if away
+        else "see the brokers' logs: a disk, or a network between them"
     )
-    headless = _named((name, number) for name, number, each in everything if each.leader == NOBODY)
+    headless = _named((name, number) for name, number, each in everything if each.leader not in there)
     if headless:
         return fail(
             f"no broker leads {headless}",
@@ -31,14 +33,16 @@ def judged(topics: Mapping[str, TopicState], brokers: Collection[int]) -> Findin
             start,
         )
     least = {name: int(state.settings.get(_LEAST, "1")) for name, state in topics.items()}
-    refused = _named((name, number) for name, number, each in everything if len(each.in_sync) < least[name])
+    refused = _named((name, number) for name, number, each in everything if len(each.in_sync & there) < least[name])
     if refused:
         return fail(
             f"fewer replicas in sync than {_LEAST}: {refused}",
             "what is written there is refused (NOT_ENOUGH_REPLICAS): events wait for it, and none is lost",
-            f"{start}; where {_LEAST} was raised, set it on the topic to one less than there are replicas",
+            f"{start}; where {_LEAST} was raised, set it to one less than there are replicas",
         )
-    behind = _named((name, number) for name, number, each in everything if len(each.in_sync) < len(each.brokers))
+    behind = _named(
+        (name, number) for name, number, each in everything if len(each.in_sync & there) < len(each.brokers)
+    )
     if behind:
         return warn(
             f"replicas are away or behind: {behind}",

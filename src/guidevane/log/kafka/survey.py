@@ -51,8 +51,8 @@ class TopicState:
 class Survey:
     """A cluster as it is: ``release`` is the oldest Kafka that speaks as it does, empty where that is not known.
 
-    ``brokers`` are the ids of those that are there now. ``topics`` are all but the internal ones, of which only those
-    are told that hold a group's places and transactions.
+    ``brokers`` are the ids of those that answer now: without a majority, the cluster itself still lists the dead.
+    ``topics`` are all but the internal ones, of which only those are told that hold a group's places and transactions.
     """
 
     brokers: frozenset[int]
@@ -65,7 +65,7 @@ async def survey(connection: Connection) -> Survey:
     admin = AIOKafkaAdminClient(**connection.options(), client_id="guidevane-doctor")
     await started(admin, connection)
     try:
-        cluster = await admin.describe_cluster()
+        brokers = await _answering(admin)
         names = [name for name in await admin.list_topics() if not name.startswith("__") or name in INTERNAL]
         described = await admin.describe_topics(names) if names else []
         settings = await _settings(admin, names)
@@ -73,7 +73,7 @@ async def survey(connection: Connection) -> Survey:
         for (topic, number), replicas in replicas_of(described).items():
             lies[topic][number] = replicas
         states = {topic: TopicState(each, settings.get(topic, {})) for topic, each in lies.items()}
-        return Survey(frozenset(each["node_id"] for each in cluster["brokers"]), _release(admin), states)
+        return Survey(brokers, _release(admin), states)
     except KafkaError as broken:
         raise trouble(broken, f"looking {connection.bootstrap} over") from broken
     finally:
@@ -111,6 +111,19 @@ async def clock_offset_s(connection: Connection) -> tuple[float, float]:
         return best
     finally:
         await producer.stop()
+
+
+async def _answering(admin: AIOKafkaAdminClient) -> frozenset[int]:
+    """Return the brokers that answer, and have the administrator ask one of them from now on.
+
+    aiokafka draws one at random for each question, also of those that have died, and asks no other where it fails.
+    """
+    client = admin._client  # noqa: SLF001 - it offers no way to choose
+    known = sorted(broker.nodeId for broker in client.cluster.brokers())
+    answering = frozenset([node for node in known if await client.ready(node)])
+    if answering:
+        client.get_random_node = lambda: min(answering)
+    return answering
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
