@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Past a marker that ends a transaction the position moves without a record, and nobody is told: ask again soon.
 _LOOK_MS = 10
+# A broker that hangs is found out by a request that nobody answers; what it led has another leader by then.
+_LOOK_WITHIN_S = 10.0
 _CLOSE_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -39,8 +42,9 @@ class KafkaLog:
         self.connection = connection
         # A reader of committed records is told that a topic ends where its first open transaction begins;
         # what we ask for is its true end.
-        self._looker = _Looker(connection, "read_committed")
-        self._ends = _Looker(connection, "read_uncommitted")
+        looking = replace(connection, request_timeout_s=min(connection.request_timeout_s, _LOOK_WITHIN_S))
+        self._looker = _Looker(looking, "read_committed")
+        self._ends = _Looker(looking, "read_uncommitted")
         self._looking = asyncio.Lock()
         self._batches = Batches()
 
