@@ -7,7 +7,7 @@ import os
 import platform as machine
 import random
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guidevane.catalogue import Catalogue
@@ -21,7 +21,7 @@ from guidevane.drill.disk import small_disk
 from guidevane.drill.faults import faults_of
 from guidevane.drill.journal import Journal
 from guidevane.drill.load import Load
-from guidevane.drill.looking import Looking, groups_of
+from guidevane.drill.looking import LOOK_WITHIN_S, Looking, groups_of
 from guidevane.drill.network import Wire
 from guidevane.drill.scene import Scene
 from guidevane.drill.trial import Tell, Trial, Trying
@@ -167,7 +167,8 @@ async def _all(
     codec, ledger, stop = Codec(catalogue), Ledger(), asyncio.Event()
     connection = Connection.told(os.environ, bootstrap=platform.endpoints.kafka)
     async with AsyncExitStack() as open_:
-        log, beside = KafkaLog(connection), KafkaLog(connection)
+        # Who looks must give up a broker that hangs: one that wakes tells of ends as it knew them, for a moment.
+        log, beside = KafkaLog(connection), KafkaLog(replace(connection, request_timeout_s=LOOK_WITHIN_S))
         for each in (log, beside):
             open_.push_async_callback(each.close)
         operator = await open_.enter_async_context(KafkaOperator(connection))
