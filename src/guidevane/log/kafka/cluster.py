@@ -118,6 +118,7 @@ class KafkaLog:
                     batch = await looker.getmany(tp, timeout_ms=_LOOK_MS)
                     found += read(tp.topic, tp.partition, [raw for raw in batch.get(tp, ()) if raw.offset < stop])
             except KafkaError as broken:
+                await self._forget()
                 raise trouble(broken, f"reading {partition.topic}/{partition.number}") from broken
             finally:
                 looker.unsubscribe()
@@ -138,8 +139,18 @@ class KafkaLog:
                 numbers = await partitions_of(asked, topic)
                 found = await ask(asked, [TopicPartition(topic, n) for n in numbers])
             except KafkaError as broken:
+                await self._forget()
                 raise trouble(broken, f"asking where {topic} starts and ends") from broken
             return {tp.partition: offset for tp, offset in found.items()}
+
+    async def _forget(self) -> None:
+        """Have the next question asked by new clients, which learn anew who leads what.
+
+        aiokafka cuts a question short in the moment in which its connection would be given up: it keeps both the
+        connection to a broker that hangs and the belief that this one leads, however often it is asked.
+        """
+        for looker in (self._looker, self._ends):
+            await looker.close()
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that do not exist."""
