@@ -19,7 +19,7 @@ ROOMS_DRILLED ?= apart
 SEED ?= 1
 TIMES ?= 1
 
-.PHONY: help setup demo test test-windows check test-all docs lock drill peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-steering-heaps bench-shared fuzz models clean
+.PHONY: help setup demo test test-windows check test-all docs lock drill drill-cluster peers bench-stream bench-modes bench-telemetry bench-beside bench-overload bench-live bench-steering bench-steering-drawn bench-steering-heaps bench-shared fuzz models clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -121,6 +121,10 @@ fuzz: $(STAMP) ## a million mutants of events through decoding, contract and ing
 drill: $(STAMP) ## break everything under load and judge what Kafka holds (FAULTS, TIMES, MODES, ROOMS_DRILLED, SEED)
 	$(BIN)/guidevane drill $(foreach f,$(FAULTS),--fault $(f)) $(foreach m,$(MODES),--mode $(m)) --rooms $(ROOMS_DRILLED) \
 		--seed $(SEED) --times $(TIMES) --json reports/drill.json --report reports/drill.md
+
+drill-cluster: $(STAMP) ## the faults of a cluster, on three brokers of our own (the same names)
+	$(BIN)/guidevane drill --cluster $(foreach f,$(FAULTS),--fault $(f)) $(foreach m,$(MODES),--mode $(m)) --rooms $(ROOMS_DRILLED) \
+		--seed $(SEED) --times $(TIMES) --json reports/drill-cluster.json --report reports/drill-cluster.md
 
 models: $(STAMP) ## train the examples' models again (DATA names the census records and the market's readings)
 	$(BIN)/python -m guidevane.pipelines.employment.train --data $(DATA)

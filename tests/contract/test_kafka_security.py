@@ -13,6 +13,7 @@ import pytest
 
 from guidevane.doctor import Where, cluster
 from guidevane.errors import Denied, Misconfigured, Retryable
+from guidevane.local.ports import free_ports
 from guidevane.log import Committed, Fetch, Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog
 from guidevane.topics import TopicSpec
@@ -101,6 +102,17 @@ async def test_who_is_not_let_in_is_told_why_and_by_the_doctor_too(
     assert says in str(refused.value)
     found = await cluster.broker(Where(state_dir=tmp_path, kafka=at, environ=told))
     assert (found.status, found.says) == ("fail", str(refused.value))
+
+
+async def test_who_is_not_let_in_is_told_why_also_where_the_first_address_is_of_a_broker_that_is_gone(secured_kafka):
+    gone, there = f"127.0.0.1:{free_ports(1)[0]}", secured_kafka.addresses["SASL_PLAINTEXT"]
+    told = secured_kafka.told(KAFKA_BOOTSTRAP_SERVERS=f"{gone},{there}", KAFKA_SASL_PLAIN_PASSWORD="wrong")
+    async with opened(told) as log:
+        with pytest.raises(Denied, match=f"no Kafka at {there} for us: it refuses user 'alice'"):
+            await log.ensure([TopicSpec("t", 1)])
+    async with opened(secured_kafka.told(KAFKA_BOOTSTRAP_SERVERS=f"{gone},{there}")) as log:
+        with pytest.raises(Misconfigured, match="does not let us create it"):
+            await log.ensure([TopicSpec("t-absent", 1)])
 
 
 async def test_a_room_whose_password_is_wrong_does_not_wait_for_it_and_says_so_without_a_traceback(secured_kafka):

@@ -202,3 +202,20 @@ async def test_a_dozen_ids_are_opened_and_used_side_by_side(log: Log, topic: str
     await asyncio.gather(*(holder.commit(f"g-{topic}", {}) for holder in holders))
     assert sum([len(await values(log, topic, n)) for n in range(PARTITIONS)]) == 12
     await asyncio.gather(*(holder.close() for holder in holders))
+
+
+async def test_who_is_fenced_while_it_commits_disconnects_without_a_word(log: Log, topic: str):
+    # A commit that is given up is on its way for a moment: its refusal comes before, while or after we disconnect.
+    for turns in range(0, 60, 4):
+        fenced = await opened(log, topic)
+        await fenced.begin()
+        await fenced.send(topic, 0, [Message(None, b"unseen")])
+        holder = await opened(log, topic)
+        committing = asyncio.create_task(fenced.commit(f"g-{topic}", {}))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        committing.cancel()
+        await asyncio.wait([committing])
+        await fenced.close()
+        await holder.close()
+    assert await values(log, topic) == []

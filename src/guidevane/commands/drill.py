@@ -26,6 +26,9 @@ def drill(
     ] = None,
     mode: Annotated[list[str] | None, typer.Option(help="effective or transactional; repeat for both.")] = None,
     rooms: RoomsOption = "apart",
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="On three brokers, with the faults of a cluster instead.")
+    ] = False,
     rate: Annotated[float, typer.Option(min=1.0, help="Events per second, Poisson, sent when due.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Of the load and of every fault.")] = 1,
     times: Annotated[int, typer.Option(min=1, help="How often; then the certificate says how recoveries vary.")] = 1,
@@ -49,7 +52,7 @@ def drill(
 
     faults = tuple(fault or ())
     if list_:
-        for each in chosen(faults, rooms_named(rooms)):
+        for each in chosen(faults, rooms_named(rooms), cluster=cluster):
             typer.echo(f"{each.name:<24}{each.does}")
         return
     console = Console(stderr=True)
@@ -58,12 +61,12 @@ def drill(
     wanted = [
         Drill(
             faults=faults, mode=delivery_named(each, "--mode") or "effective", pipeline=pipeline or LIGHT,
-            rooms=rooms_named(rooms), rate_per_s=rate, seed=seed, times=times,
+            rooms=rooms_named(rooms), rate_per_s=rate, seed=seed, times=times, cluster=cluster,
         )
         for each in mode or ["effective"]
     ]  # fmt: skip
     # Said before anything starts: a misspelt name must not cost a minute.
-    chosen(faults, rooms_named(rooms))
+    chosen(faults, rooms_named(rooms), cluster=cluster)
     try:
         for one in wanted:
             _one(one, folder / one.mode, console, results)

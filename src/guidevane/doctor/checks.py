@@ -19,6 +19,7 @@ CHECKS = (
     Check("schemas", contracts.schemas, within_s=20.0),
     Check("broker", cluster.broker, within_s=10.0),
     Check("topics", cluster.topics, within_s=10.0),
+    Check("replicas", cluster.replicas, within_s=10.0),
     Check("clock", cluster.clock, within_s=10.0),
     Check("ray", serving.ray, within_s=8.0),
     Check("members", serving.members, within_s=8.0),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guidevane.doctor.check import Finding, fail, ok, skip, warn
+from guidevane.doctor.replicas import judged
 from guidevane.errors import Misconfigured, Retryable
 from guidevane.log.kafka import Connection
-from guidevane.log.kafka.survey import Survey, clock_offset_s, survey
+from guidevane.log.kafka.survey import INTERNAL, Survey, clock_offset_s, survey
 from guidevane.topics import CONTROL, Topics
 
 if TYPE_CHECKING:
@@ -17,15 +19,19 @@ if TYPE_CHECKING:
 
 _NOBODY = "nothing runs under the state folder, and KAFKA_BOOTSTRAP_SERVERS names nobody"
 _OLDEST = (3, 7)
+_ANSWER_WITHIN_S = 3.0
 # Beyond this, deadlines (event time + objective) are wrong by a good part of a usual objective.
 _OFFSET_S = 0.1
 _FAR_S = 5.0
+# A room that is being replaced, or a broker that is, may be away for so long.
+_BRIEF_MS = 3600 * 1000
 # What promises rest on; retention may be longer than we would set it, or for ever.
 _MUST = ("cleanup.policy", "message.timestamp.type")
 
 
 def _connection(where: Where) -> Connection:
-    return Connection.told(where.environ, bootstrap=where.kafka)
+    # A broker that hangs takes connections and answers nothing: the next address must have its turn within the check.
+    return replace(Connection.told(where.environ, bootstrap=where.kafka), request_timeout_s=_ANSWER_WITHIN_S)
 
 
 async def broker(where: Where) -> Finding:
@@ -38,7 +44,8 @@ async def broker(where: Where) -> Finding:
         why = "every event travels through Kafka: without it nothing is accepted or decided, and nothing is lost"
         mend = "start it (`guidevane up`), or set KAFKA_BOOTSTRAP_SERVERS (and KAFKA_SECURITY_PROTOCOL, ...) right"
         return fail(str(away), why, mend)
-    says = f"{found.brokers} broker{'s' if found.brokers != 1 else ''} at {where.kafka}"
+    count = len(found.brokers)
+    says = f"{count} broker{'s' if count != 1 else ''} at {where.kafka}"
     if not found.release:
         return ok(f"{says}, release not known")
     if tuple(map(int, found.release.split("."))) < _OLDEST:
@@ -49,15 +56,10 @@ async def broker(where: Where) -> Finding:
 
 async def topics(where: Where) -> Finding:
     """A pipeline's topics: all there, with equally many partitions along the way, set as promises need it."""
-    if where.kafka is None:
-        return skip(_NOBODY)
-    try:
-        found = await survey(_connection(where))
-    except (Misconfigured, Retryable):
-        return skip("no broker answers")
+    found = await _surveyed(where)
+    if isinstance(found, Finding):
+        return found
     pipelines = _pipelines(where, found)
-    if not pipelines:
-        return skip("no pipeline has topics here yet; its rooms create them when they start")
     wrong = [line for name in pipelines for line in _wrong(Topics(name), found)]
     if wrong:
         why = (
@@ -66,13 +68,22 @@ async def topics(where: Where) -> Finding:
         )
         mend = "kafka-configs.sh --alter --entity-type topics ... for settings; recreate a topic for its partitions"
         return fail("; ".join(wrong), why, mend)
+    short = [line for name in pipelines for line in _brief(Topics(name), found)]
+    if short:
+        why = "what a room has not answered by then is deleted unanswered, and what has been audited cannot be proven"
+        mend = "kafka-configs.sh --alter --entity-type topics --add-config retention.ms=604800000 (audit: -1) ..."
+        return warn("; ".join(short), why, mend)
     count = {name: found.topics[Topics(name).events].partitions for name in pipelines}
-    single = [name for name in pipelines if found.brokers > 1 and found.topics[Topics(name).events].replicas < 2]  # noqa: PLR2004
-    if single:
-        why = "a topic with one replica is gone with its broker: the promise holds for what Kafka keeps"
-        mend = "kafka-reassign-partitions.sh, and default.replication.factor=3 on the brokers"
-        return warn(f"{', '.join(single)}: one replica on {found.brokers} brokers", why, mend)
     return ok(", ".join(f"{name}: {number} partitions each" for name, number in count.items()))
+
+
+async def replicas(where: Where) -> Finding:
+    """Whether each partition of a pipeline's topics, and of Kafka's own, can be read and written; and for how long."""
+    found = await _surveyed(where)
+    if isinstance(found, Finding):
+        return found
+    named = [spec.name for name in _pipelines(where, found) for spec in Topics(name).specs()]
+    return judged({name: found.topics[name] for name in (*named, *INTERNAL) if name in found.topics}, found.brokers)
 
 
 async def clock(where: Where) -> Finding:
@@ -100,11 +111,36 @@ async def clock(where: Where) -> Finding:
     return warn(says, why, mend) if beyond_s > _OFFSET_S else ok(says)
 
 
+async def _surveyed(where: Where) -> Survey | Finding:
+    """Return a cluster that has a pipeline's topics, or why there is nothing to look at."""
+    if where.kafka is None:
+        return skip(_NOBODY)
+    try:
+        found = await survey(_connection(where))
+    except (Misconfigured, Retryable):
+        return skip("no broker answers")
+    if not _pipelines(where, found):
+        return skip("no pipeline has topics here yet; its rooms create them when they start")
+    return found
+
+
 def _pipelines(where: Where, found: Survey) -> list[str]:
     if where.pipeline is not None:
         return [where.pipeline]
     named = (topic.removesuffix(".events") for topic in found.topics if topic.endswith(".events"))
     return sorted(name for name in named if {Topics(name).decisions, Topics(name).dlq} & found.topics.keys())
+
+
+def _brief(topics_: Topics, found: Survey) -> Iterator[str]:
+    """Tell which topics forget so soon that a room which is away for a while finds events gone."""
+    for spec in topics_.specs():
+        state = found.topics.get(spec.name)
+        kept = state.settings.get("retention.ms") if state is not None else None
+        wanted = spec.settings.get("retention.ms")
+        if kept is None or wanted is None or kept == "-1":
+            continue
+        if wanted == "-1" or int(kept) < _BRIEF_MS:
+            yield f"{spec.name} has retention.ms={kept}"
 
 
 def _wrong(topics_: Topics, found: Survey) -> Iterator[str]:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from guidevane.topics import Topics
 
 _EVERY_S = 0.4
-_WITHIN_S = 3.0
+LOOK_WITHIN_S = 3.0
+"""How long one request may take; a client that is cut short before learns nothing of it."""
+_WITHIN_S = 4 * LOOK_WITHIN_S
 
 
 def groups_of(pipeline: str, topics: Topics, *, fused: bool) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -7,7 +7,7 @@ import os
 import platform as machine
 import random
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guidevane.catalogue import Catalogue
@@ -15,11 +15,13 @@ from guidevane.clock import SystemClock
 from guidevane.codec import Codec
 from guidevane.demo.run import source_of
 from guidevane.demo.watch import Watch
+from guidevane.drill.brokers import Brokers
+from guidevane.drill.cluster import cluster_faults_of
 from guidevane.drill.disk import small_disk
 from guidevane.drill.faults import faults_of
 from guidevane.drill.journal import Journal
 from guidevane.drill.load import Load
-from guidevane.drill.looking import Looking, groups_of
+from guidevane.drill.looking import LOOK_WITHIN_S, Looking, groups_of
 from guidevane.drill.network import Wire
 from guidevane.drill.scene import Scene
 from guidevane.drill.trial import Tell, Trial, Trying
@@ -34,9 +36,10 @@ from guidevane.log.kafka import Connection, KafkaLog, KafkaOperator
 from guidevane.word import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from guidevane.drill.disk import Disk
     from guidevane.drill.fault import Fault
     from guidevane.local.process import Progress
     from guidevane.pipeline import Mode
@@ -58,6 +61,7 @@ class Drill:
     rate_per_s: float = 60.0
     seed: int = 1
     times: int = 1
+    cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +84,21 @@ class Result:
         return bool(self.trials) and all(trial.ok or trial.skipped for trial in self.trials)
 
 
-def chosen(names: Sequence[str], rooms: Rooms) -> tuple[Fault, ...]:
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """What faults may lay hands on beneath the platform."""
+
+    wire: Wire
+    disk: Disk | None
+    brokers: Brokers | None
+
+
+def chosen(names: Sequence[str], rooms: Rooms, *, cluster: bool = False) -> tuple[Fault, ...]:
     """Return the faults of these names, in the order of the catalogue; all of them where none is named.
 
     A name may stand for several: ``kill`` for all that begin with ``kill-``. Raises ``Misconfigured``.
     """
-    every = faults_of(rooms)
+    every = cluster_faults_of(rooms) if cluster else faults_of(rooms)
     for name in names:
         if not any(_means(name, fault) for fault in every):
             raise Misconfigured(
@@ -103,40 +116,47 @@ async def run_drill(drill: Drill, trials: list[Trial], *, state_dir: Path, progr
 
     Raises ``Misconfigured`` where the platform itself is given up.
     """
-    faults = chosen(drill.faults, drill.rooms)
+    faults = chosen(drill.faults, drill.rooms, cluster=drill.cluster)
     clock = SystemClock()
     reference = full_reference(drill.pipeline)
-    with small_disk(state_dir / "kafka") as disk, _told():
+    async with AsyncExitStack() as open_:
+        told, disk, brokers = dict(_SETTINGS), None, None
+        if drill.cluster:
+            progress("Kafka: three brokers", None)
+            brokers = await open_.enter_async_context(Brokers(state_dir))
+            told["KAFKA_BOOTSTRAP_SERVERS"] = brokers.bootstrap
+        else:
+            disk = open_.enter_context(small_disk(state_dir / "kafka"))
+        open_.enter_context(_told(told))
+        # Rooms come through the wire where the broker is the platform's own, and advertises it.
         advertised, port = free_ports(2)
-        async with AsyncExitStack() as open_:
-            wire = await open_.enter_async_context(Wire(advertised, port))
-            platform = await open_.enter_async_context(
-                Platform(
-                    reference, state_dir=state_dir, rooms=drill.rooms, delivery=drill.mode, progress=progress,
-                    detour=Detour(port, advertised),
-                )
-            )  # fmt: skip
-            keeping = asyncio.create_task(platform.watch())
-            trying = asyncio.create_task(_all(drill, faults, platform, wire, disk, clock, trials, tell))
-            try:
-                await asyncio.wait({keeping, trying}, return_when=asyncio.FIRST_COMPLETED)
-                if keeping.done():
-                    # Something was given up: it says why, and there is nothing more to be tried.
-                    await keeping
-                await trying
-            finally:
-                for task in (keeping, trying):
-                    task.cancel()
-                await asyncio.gather(keeping, trying, return_exceptions=True)
-                wire.mend()
+        wire = await open_.enter_async_context(Wire(advertised, port))
+        platform = await open_.enter_async_context(
+            Platform(
+                reference, state_dir=state_dir, rooms=drill.rooms, delivery=drill.mode, progress=progress,
+                detour=None if drill.cluster else Detour(port, advertised),
+            )
+        )  # fmt: skip
+        keeping = asyncio.create_task(platform.watch())
+        trying = asyncio.create_task(_all(drill, faults, platform, _Hold(wire, disk, brokers), clock, trials, tell))
+        try:
+            await asyncio.wait({keeping, trying}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                # Something was given up: it says why, and there is nothing more to be tried.
+                await keeping
+            await trying
+        finally:
+            for task in (keeping, trying):
+                task.cancel()
+            await asyncio.gather(keeping, trying, return_exceptions=True)
+            wire.mend()
 
 
 async def _all(
     drill: Drill,
     faults: Sequence[Fault],
     platform: Platform,
-    wire: Wire,
-    disk: object,
+    hold: _Hold,
     clock: SystemClock,
     trials: list[Trial],
     tell: Tell,
@@ -147,7 +167,8 @@ async def _all(
     codec, ledger, stop = Codec(catalogue), Ledger(), asyncio.Event()
     connection = Connection.told(os.environ, bootstrap=platform.endpoints.kafka)
     async with AsyncExitStack() as open_:
-        log, beside = KafkaLog(connection), KafkaLog(connection)
+        # Who looks must give up a broker that hangs: one that wakes tells of ends as it knew them, for a moment.
+        log, beside = KafkaLog(connection), KafkaLog(replace(connection, request_timeout_s=LOOK_WITHIN_S))
         for each in (log, beside):
             open_.push_async_callback(each.close)
         operator = await open_.enter_async_context(KafkaOperator(connection))
@@ -160,8 +181,8 @@ async def _all(
         watch = Watch(pipeline, log, codec, clock, ledger)
         looking = Looking(beside, operator, groups_of(pipeline.name, pipeline.topics, fused=drill.rooms == "fused"))
         scene = Scene(
-            platform=platform, load=load, wire=wire, log=log, operator=operator, codec=codec, clock=clock,
-            draws=random.Random(drill.seed), session_s=SESSION_S, disk=disk,  # type: ignore[arg-type]
+            platform=platform, load=load, wire=hold.wire, log=log, operator=operator, codec=codec, clock=clock,
+            draws=random.Random(drill.seed), session_s=SESSION_S, disk=hold.disk, brokers=hold.brokers,
         )  # fmt: skip
         tasks = [asyncio.create_task(work) for work in (watch.run(stop), load.run(stop), looking.run())]
         try:
@@ -185,10 +206,10 @@ async def _all(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(settings: Mapping[str, str]) -> Iterator[None]:
     """Put the drill's settings into the environment that rooms inherit, and take them out again."""
-    before = {name: os.environ.get(name) for name in _SETTINGS}
-    os.environ.update(_SETTINGS)
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
     try:
         yield
     finally:

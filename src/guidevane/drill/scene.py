@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
+    from guidevane.drill.brokers import Brokers
     from guidevane.drill.disk import Disk
     from guidevane.drill.load import Load
     from guidevane.drill.network import Wire
@@ -47,6 +48,7 @@ class Scene:
     draws: random.Random
     session_s: float
     disk: Disk | None = None
+    brokers: Brokers | None = None
     rivals: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property

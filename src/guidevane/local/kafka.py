@@ -66,6 +66,20 @@ _SETTINGS = {
     "background.threads": "2",
 }
 
+# What an operator of several brokers should set, too (docs/operations/cluster.md).
+_REPLICATED = {
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "transaction.state.log.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+    # Leaders are home again, and what retention takes is gone, while somebody looks: Kafka's 300 s outlast a drill.
+    "leader.imbalance.check.interval.seconds": "5",
+    "log.retention.check.interval.ms": "5000",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Detour:
@@ -79,9 +93,33 @@ class Detour:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ports:
+class Ports:
+    """Where a node takes clients, and where the other voters find it."""
+
     broker: int
     controller: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A node's place in a cluster of several: each of them is broker and voter, and none is without the others.
+
+    ``ports`` are those of all nodes, the first one's first; ``number`` counts from 1.
+    """
+
+    number: int
+    cluster_id: str
+    ports: tuple[Ports, ...]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Return what differs from a node that is alone: three replicas, of which two must have a record."""
+        voters = (f"{number}@127.0.0.1:{each.controller}" for number, each in enumerate(self.ports, start=1))
+        return {
+            "node.id": str(self.number),
+            "controller.quorum.voters": ",".join(voters),
+            **_REPLICATED,
+        }
 
 
 class LocalKafka(LocalServer):
@@ -93,6 +131,7 @@ class LocalKafka(LocalServer):
         state_dir: The directory of this platform instance; made if missing.
         heap: The JVM's heap, smallest and largest.
         detour: A second listener, for clients that reach the broker through something.
+        seat: The node's place among several, which are started together: none serves without a majority.
         long_lived: Compile for speed: dear for a minute, cheaper ever after. Else for a quick start.
         die_with_parent: Have the kernel kill the broker when this process ends, even by ``kill -9`` (Linux).
         progress: Told what is under way.
@@ -106,6 +145,7 @@ class LocalKafka(LocalServer):
         *,
         heap: tuple[str, str] = ("256m", "512m"),
         detour: Detour | None = None,
+        seat: Seat | None = None,
         long_lived: bool = False,
         die_with_parent: bool = False,
         progress: Progress = silent,
@@ -114,8 +154,9 @@ class LocalKafka(LocalServer):
         self._home = self._state_dir / "kafka"
         self._heap = heap
         self._detour = detour
+        self._seat = seat
         self._long_lived = long_lived
-        self._ports: _Ports | None = None
+        self._ports: Ports | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -155,16 +196,16 @@ class LocalKafka(LocalServer):
     def _formatted(self) -> bool:
         return (self._home / "data" / "meta.properties").exists()
 
-    def _claim_ports(self) -> _Ports:
+    def _claim_ports(self) -> Ports:
         """Return the ports of this state directory, drawn once and kept: clients and the voter set remember them."""
         kept = self._home / "ports.json"
         if not self._formatted:
-            ports = _Ports(*free_ports(2))
+            ports = self._seat.ports[self._seat.number - 1] if self._seat is not None else Ports(*free_ports(2))
             self._home.mkdir(parents=True, exist_ok=True)
             kept.write_text(json.dumps({"broker": ports.broker, "controller": ports.controller}), encoding="utf-8")
             return ports
         try:
-            ports = _Ports(**json.loads(kept.read_text(encoding="utf-8")))
+            ports = Ports(**json.loads(kept.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as damaged:
             raise Misconfigured(
                 f"{kept} is damaged ({damaged}) → write its two ports there again, as they stand under listeners in "
@@ -178,28 +219,34 @@ class LocalKafka(LocalServer):
                 )
         return ports
 
-    def _write_settings(self, ports: _Ports) -> Path:
+    def _write_settings(self, ports: Ports) -> Path:
         listeners = f"PLAINTEXT://127.0.0.1:{ports.broker},CONTROLLER://127.0.0.1:{ports.controller}"
         advertised, protocols = listeners, _SETTINGS["listener.security.protocol.map"]
         if self._detour is not None:
             listeners += f",DETOUR://127.0.0.1:{self._detour.port}"
             advertised += f",DETOUR://127.0.0.1:{self._detour.advertised}"
             protocols += ",DETOUR:PLAINTEXT"
+        alone = {"controller.quorum.bootstrap.servers": f"127.0.0.1:{ports.controller}"}
         settings = _SETTINGS | {
             "listeners": listeners,
             "advertised.listeners": advertised,
             "listener.security.protocol.map": protocols,
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{ports.controller}",
             "log.dirs": str(self._home / "data"),
+            **(self._seat.settings if self._seat is not None else alone),
         }
         path = self._home / "server.properties"
         path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
         return path
 
     async def _format(self, java: list[str], settings: Path) -> None:
-        tool = [*java, "kafka.tools.StorageTool", "format", "--standalone"]
+        tool = [*java, "kafka.tools.StorageTool", "format"]
+        named = (
+            ["--cluster-id", self._seat.cluster_id]
+            if self._seat is not None
+            else ["--standalone", "--cluster-id", new_cluster_id()]
+        )
         child = spawn(
-            [*tool, "--cluster-id", _new_cluster_id(), "--config", str(settings)],
+            [*tool, *named, "--config", str(settings)],
             state_dir=self._state_dir,
             log_path=self.log_path,
             die_with_parent=self._die_with_parent,
@@ -244,7 +291,8 @@ def _command(java: Java, classpath: list[Path], heap: tuple[str, str], *, long_l
     return [*command, "-cp", os.pathsep.join(map(str, classpath))]
 
 
-def _new_cluster_id() -> str:
+def new_cluster_id() -> str:
+    """Return a name that no cluster has yet."""
     while True:
         name = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # The tool would take a leading dash for an option.

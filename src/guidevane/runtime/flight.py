@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -36,6 +37,7 @@ class _Posted(NamedTuple):
     partition: int
     size: int
     first_offset: Awaitable[int]
+    since_s: float
 
 
 class _Timed(NamedTuple):
@@ -62,6 +64,8 @@ class Flight:
 
     ``changes`` is what the stages' memories hold anew after it, ``times`` are those of the records on their way.
     ``unseen`` are those of its events, by partition and origin, that another worker's answers have brought so far.
+    ``awaited`` is where it waits for an acknowledgement, with since when: of several, the first that is not there.
+    What is seen together is written when the flight is sealed, at ``sealed_s``, and not before.
     """
 
     records: Sequence[Record]
@@ -73,6 +77,8 @@ class Flight:
     outputs: dict[int, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     changes: dict[int, Changes] = field(default_factory=dict)
     unseen: set[tuple[int, int]] = field(default_factory=set)
+    awaited: dict[Partition, float] = field(default_factory=dict)
+    sealed_s: float = 0.0
 
     def seen(self, index: int, records: Sequence[Record], origins: Sequence[int], fresh: Sequence[int]) -> int:
         """Return how many events this worker handles for the first time at stage number ``index``."""
@@ -108,6 +114,8 @@ class Route:
         """Take a flight through every stage; return when all of its outputs are acknowledged."""
         try:
             async with asyncio.TaskGroup() as waiting:
+                if outbox.atomic:
+                    flight.sealed_s = math.inf
                 records, origins = await self._ours(flight, outbox, waiting)
                 for index in range(len(self.stages)):
                     records = await self._pass(index, records, origins, flight, outbox, owned, waiting)
@@ -116,6 +124,8 @@ class Route:
                 if outbox.atomic:
                     for topic, number, messages in self.remembered(flight.changes):
                         await outbox.post(topic, number, messages)
+                    flight.sealed_s = self.clock.monotonic_s()
+                    flight.awaited = dict.fromkeys(flight.awaited, flight.sealed_s)
                 await outbox.seal()
         except BaseExceptionGroup as several:
             for each in several.exceptions:
@@ -153,10 +163,7 @@ class Route:
         for record in strays:
             letters[record.partition].append(self._letter(stage, record, None, reject))
         self.fence.check()
-        posted = [
-            _Posted(self.dlq, number, len(messages), await outbox.post(self.dlq, number, messages))
-            for number, messages in letters.items()
-        ]
+        posted = await self._posted(flight, outbox, ((self.dlq, letters),))
         waiting.create_task(self._acknowledged(flight, posted))
         self.meter.counted(stage.name, out=0, dead=len(strays), skipped=0)
         flight.times = flight.times.at(ours)
@@ -210,11 +217,7 @@ class Route:
             for i, r in enumerate(records):
                 if (before := known[r.partition].outputs.get(origins[i])) is not None:
                     said.onward[i] = before
-        posted = [
-            _Posted(topic, number, len(messages), await outbox.post(topic, number, messages))
-            for topic, by_partition in ((stage.output, said.sent), (self.dlq, said.letters))
-            for number, messages in by_partition.items()
-        ]
+        posted = await self._posted(flight, outbox, ((stage.output, said.sent), (self.dlq, said.letters)))
         flight.passed[index].set()
         out, dead = len(said.messages), len(rejects)
         self.meter.counted(stage.name, out=out, dead=dead, skipped=len(fresh) - out - dead)
@@ -230,6 +233,20 @@ class Route:
             waiting.create_task(self._acknowledged(flight, posted))
             flight.times = spoken if len(going) == out else times.at(going)
         return [said.onward[i] for i in going]
+
+    async def _posted(
+        self, flight: Flight, outbox: Outbox, written: Sequence[tuple[str, Mapping[int, Sequence[Message]]]]
+    ) -> list[_Posted]:
+        """Hand messages over, by topic and partition, and note where that takes its time."""
+        posted = []
+        for topic, by_partition in written:
+            for number, messages in by_partition.items():
+                place, since_s = Partition(topic, number), self.clock.monotonic_s()
+                flight.awaited[place] = max(since_s, flight.sealed_s)
+                offset = await outbox.post(topic, number, messages)
+                flight.awaited.pop(place, None)
+                posted.append(_Posted(topic, number, len(messages), offset, since_s))
+        return posted
 
     def _sorted(
         self,
@@ -291,9 +308,11 @@ class Route:
         self, flight: Flight, posted: list[_Posted], timed: _Timed | None = None, posted_s: float = 0.0
     ) -> None:
         """Once the outputs are durable, note where they stand."""
-        for topic, number, count, ack in posted:
-            outputs = flight.outputs[number]
+        for topic, number, count, ack, since_s in posted:
+            outputs, place = flight.outputs[number], Partition(topic, number)
+            flight.awaited[place] = max(since_s, flight.sealed_s)
             outputs[topic] = max(outputs.get(topic, 0), await ack + count)
+            flight.awaited.pop(place, None)
         if timed is not None:
             self.meter.acknowledged(timed.stage, self.clock.monotonic_s() - posted_s)
             self._timed(timed)

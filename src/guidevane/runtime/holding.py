@@ -110,6 +110,14 @@ class Holding:
         """Return how many records of the owned partitions, which end there, have not been sent off."""
         return sum(max(0, end - self.owned[p].next) for p, end in ends.items() if p in self.owned)
 
+    def awaited(self) -> dict[Partition, float]:
+        """Return where an acknowledgement is waited for, and since when at the longest."""
+        longest: dict[Partition, float] = {}
+        for flight, _ in self._flying:
+            for partition, since_s in flight.awaited.items():
+                longest[partition] = min(since_s, longest.get(partition, since_s))
+        return longest
+
     def to_commit(self) -> dict[Partition, Place]:
         """Return the places that have moved since they were committed."""
         return {partition: self.owned[partition].place for partition in self._dirty if partition in self.owned}

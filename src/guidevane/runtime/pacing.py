@@ -21,7 +21,8 @@ class Limits:
 
     A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
     every few seconds hears it. Each ``look_every_s`` it looks whether all partitions of its input can be answered,
-    and a partition that an open transaction has held for ``held_s`` is told of.
+    and a partition that an open transaction has held for ``held_s`` is told of, as is one that has acknowledged nothing
+    of what was written to it for ``acknowledged_s``.
     """
 
     fetch: Fetch = field(default_factory=Fetch)
@@ -31,6 +32,7 @@ class Limits:
     transact_every_s: float = 0.1
     look_every_s: float = 30.0
     held_s: float = 30.0
+    acknowledged_s: float = 5.0
     gather_s: float = 0.5
     drain_s: float = 8.0
     session_s: float = 10.0

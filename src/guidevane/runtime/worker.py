@@ -29,6 +29,7 @@ from guidevane.runtime.suspicion import Suspicion
 from guidevane.runtime.takeover import take_over
 from guidevane.runtime.timing import Meter
 from guidevane.runtime.twins import Twins
+from guidevane.runtime.unacknowledged import Unacknowledged
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -104,6 +105,8 @@ class Worker:
         self._trouble = ""
         self._twins = Twins(clock, group, instance)
         self._held = Held(clock, within_s=self.limits.held_s)
+        self._unacknowledged = Unacknowledged(clock, within_s=self.limits.acknowledged_s)
+        self._looking: asyncio.Task[None] | None = None
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -175,6 +178,9 @@ class Worker:
             await self._settle(consumer, delivery, self.limits.drain_s)
         finally:
             self._consumer = None
+            if self._looking is not None:
+                self._looking.cancel()
+                self._looking = None
             await self._abandon()
             # A cluster that is gone must not keep us from starting over.
             leave = consumer.resign if self.resigns and stop.is_set() else consumer.close
@@ -194,8 +200,12 @@ class Worker:
                 self._take_stock(consumer)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
-            if self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:
-                await self._look()
+            if self._looking is not None and self._looking.done():
+                self._looking.result()
+                self._looking = None
+            if self._looking is None and self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:
+                # Beside the loop: a broker that hangs must not keep from its work who needs nothing of it.
+                self._looking = asyncio.create_task(self._look())
                 looked_s = self.clock.monotonic_s()
             if self.pacing.full and not paused:
                 paused = sorted(consumer.assignment())
@@ -234,7 +244,8 @@ class Worker:
         if not behind and not self.holding.flying and ends.keys() >= owned >= consumer.assignment():
             self._trouble = ""
         self._held.look(consumer.held())
-        self.health.watch(*self._held.says)
+        self._unacknowledged.look(self.holding.awaited())
+        self.health.watch(*self._held.says, *self._unacknowledged.says)
         self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=source)
         self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions(source), topic=source)
 
@@ -263,7 +274,12 @@ class Worker:
     async def _look(self) -> None:
         """Say so where the input has partitions that the output has not: what is sent there, nobody can answer."""
         source, target = self.stages[0].input, self.stages[0].output
-        have, answered = await self.log.ends(source), await self.log.ends(target)
+        try:
+            have, answered = await self.log.ends(source), await self.log.ends(target)
+        except Retryable as away:
+            # Whoever needs what is away meets it, and says so; here somebody only looks.
+            _log.info("not looked at: %s", away)
+            return
         extra = sorted(have.keys() - answered.keys())
         said = (
             f"{source} has {len(have)} partitions, {target} has {len(answered)}: nobody answers what is sent to {extra}"

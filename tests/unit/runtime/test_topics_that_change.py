@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.runtime.test_worker import FAST, Saboteur, committed, run_until, upper, worker
 
+from guidevane.errors import Retryable
 from guidevane.log import Message, Partition
 from guidevane.log.memory import MemoryLog, MemoryPartition
 from guidevane.reading import read_effective
@@ -30,6 +31,34 @@ async def test_given_partitions_that_nobody_can_answer_then_the_room_says_so_and
         await log.append("p.events", 0, [Message(None, b"e")])
         while committed(log) < 1:
             await asyncio.sleep(0.001)
+    stop.set()
+    await life
+    assert len(log.records("p.out")) == 1
+
+
+@pytest.mark.parametrize("away", ["hangs", "refuses"])
+async def test_given_a_log_that_does_not_say_where_topics_end_then_the_room_answers_all_the_same(away):
+    log, asked = MemoryLog(1), asyncio.Event()
+    room = worker(log, [upper("one", "p.events", "p.out", first=True)], replace(FAST, look_every_s=0.0))
+    ends = log.ends
+
+    async def silent(topic):
+        if not room.health.report()[0]:
+            return await ends(topic)
+        asked.set()
+        if away == "refuses":
+            raise Retryable("no answer")
+        return await asyncio.Event().wait()
+
+    log.ends = silent
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    async with asyncio.timeout(5):
+        await asked.wait()
+        await log.append("p.events", 0, [Message(None, b"e")])
+        while committed(log) < 1:
+            await asyncio.sleep(0.001)
+        assert room.health.report()[0]
     stop.set()
     await life
     assert len(log.records("p.out")) == 1

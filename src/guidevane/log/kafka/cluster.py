@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # Past a marker that ends a transaction the position moves without a record, and nobody is told: ask again soon.
 _LOOK_MS = 10
+# A broker that hangs is found out by a request that nobody answers; what it led has another leader by then.
+_LOOK_WITHIN_S = 10.0
 _CLOSE_S = 5.0
 _log = logging.getLogger(__name__)
 
@@ -39,8 +42,9 @@ class KafkaLog:
         self.connection = connection
         # A reader of committed records is told that a topic ends where its first open transaction begins;
         # what we ask for is its true end.
-        self._looker = _Looker(connection, "read_committed")
-        self._ends = _Looker(connection, "read_uncommitted")
+        looking = replace(connection, request_timeout_s=min(connection.request_timeout_s, _LOOK_WITHIN_S))
+        self._looker = _Looker(looking, "read_committed")
+        self._ends = _Looker(looking, "read_uncommitted")
         self._looking = asyncio.Lock()
         self._batches = Batches()
 
@@ -116,6 +120,7 @@ class KafkaLog:
                     batch = await looker.getmany(tp, timeout_ms=_LOOK_MS)
                     found += read(tp.topic, tp.partition, [raw for raw in batch.get(tp, ()) if raw.offset < stop])
             except KafkaError as broken:
+                await self._forget()
                 raise trouble(broken, f"reading {partition.topic}/{partition.number}") from broken
             finally:
                 looker.unsubscribe()
@@ -136,8 +141,18 @@ class KafkaLog:
                 numbers = await partitions_of(asked, topic)
                 found = await ask(asked, [TopicPartition(topic, n) for n in numbers])
             except KafkaError as broken:
+                await self._forget()
                 raise trouble(broken, f"asking where {topic} starts and ends") from broken
             return {tp.partition: offset for tp, offset in found.items()}
+
+    async def _forget(self) -> None:
+        """Have the next question asked by new clients, which learn anew who leads what.
+
+        aiokafka cuts a question short in the moment in which its connection would be given up: it keeps both the
+        connection to a broker that hangs and the belief that this one leads, however often it is asked.
+        """
+        for looker in (self._looker, self._ends):
+            await looker.close()
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that do not exist."""

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Self
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.admin import AlterPartitionReassignmentsRequest
 
 from guidevane.log import Committed, Partition
 from guidevane.log.kafka.connection import Connection, started
 from guidevane.log.kafka.refusals import trouble
+from guidevane.log.kafka.replicas import replicas_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
+
+    from guidevane.log.kafka.replicas import Replicas
 
 
 class KafkaOperator:
@@ -44,6 +48,36 @@ class KafkaOperator:
         except KafkaError as broken:
             raise trouble(broken, f"asking for the places of {group}") from broken
         return {Partition(tp.topic, tp.partition): Committed(at.offset, at.metadata) for tp, at in found.items()}
+
+    async def layout(self) -> Mapping[Partition, Replicas]:
+        """Return where each partition lies, those of internal topics too. Raises ``Retryable``."""
+        assert self._client is not None  # noqa: S101 - as above
+        try:
+            described = await self._client.describe_topics()
+        except KafkaError as broken:
+            raise trouble(broken, "asking where partitions lie") from broken
+        return {Partition(*place): each for place, each in replicas_of(described).items()}
+
+    async def move(self, moves: Mapping[Partition, Sequence[int]]) -> None:
+        """Have partitions lie on these brokers from now on, the preferred leader first. Raises ``Retryable``."""
+        assert self._client is not None  # noqa: S101 - as above
+        untagged: dict[str, str] = {}
+        by_topic: dict[str, list[tuple[int, list[int], dict[str, str]]]] = {}
+        for partition, brokers in moves.items():
+            by_topic.setdefault(partition.topic, []).append((partition.number, list(brokers), untagged))
+        topics = [(topic, partitions, untagged) for topic, partitions in by_topic.items()]
+        # aiokafka knows the request and offers no call for it.
+        request = AlterPartitionReassignmentsRequest(30_000, topics, untagged)
+        try:
+            answer = await self._client._send_to_controller(request)  # noqa: SLF001
+            if answer.error_code:
+                raise for_code(answer.error_code)(answer.error_message)
+            for topic, partitions, _ in answer.responses:
+                for number, code, said, _ in partitions:
+                    if code:
+                        raise for_code(code)(f"{topic}/{number}: {said}")
+        except KafkaError as broken:
+            raise trouble(broken, "moving partitions") from broken
 
     async def configure(self, topic: str, settings: Mapping[str, str]) -> None:
         """Give a topic these settings, and Kafka's defaults for all others. Raises ``Retryable``."""

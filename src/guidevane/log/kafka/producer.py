@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from guidevane.log.kafka.batches import Batches
 
+_log = logging.getLogger(__name__)
 # An id that was taken over; a transaction that the coordinator ended for us; an id that it forgot.
 _HELD_BY_ANOTHER = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState, InvalidProducerIdMapping)
 
@@ -106,8 +108,8 @@ class KafkaProducer(Producer):
         return Partition(topic, sent.partition)
 
     async def close(self) -> None:
-        """Flush, then disconnect."""
-        await self.client.stop()
+        """Flush, then disconnect. What is not taken any more, its own acknowledgement tells."""
+        await stopped(self.client)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,18 @@ class _FirstOffset:
         except KafkaError as broken:
             raise self.producer.failure(broken, self.topic, self.partition, self.messages) from broken
         return int(first.offset)
+
+
+async def stopped(client: AIOKafkaProducer) -> None:
+    """Stop a client; its connections end whatever becomes of its last requests, and however long we wait for them."""
+    try:
+        await client.stop()
+    except KafkaError as broken:
+        # aiokafka raises what a request met that was under way: a commit, say, of an id that another has opened.
+        _log.info("a producer ends with a request unanswered: %r", broken)
+    finally:
+        # And then, or where it is cancelled, it leaves them open, with a task that asks for metadata for ever.
+        await client.client.close()
 
 
 def told(broken: BaseException, doing: str) -> Fenced | Retryable:

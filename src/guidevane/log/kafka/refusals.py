@@ -49,11 +49,22 @@ grant Read on the group (kafka-acls.sh; docs/operations/security.md)')
 
 
 async def unreachable(connection: Connection, failed: KafkaError) -> Retryable:
-    """Return why no client starts: aiokafka tells its log alone, so the first address is asked once more."""
-    at = f"no Kafka at {connection.bootstrap}"
+    """Return why no client starts: aiokafka tells its log alone, so every address is asked once more.
+
+    A cluster that refuses us at one address does so at all; the others may name brokers that are gone.
+    """
+    hosts = collect_hosts(connection.bootstrap, randomize=False)
+    told = await asyncio.gather(*(_asked(connection, host, port, failed) for host, port, _ in hosts))
+    denied = next((each for each in told if isinstance(each, Denied)), None)
+    return denied or (told[0] if len(told) == 1 else Retryable("; ".join(map(str, told))))
+
+
+async def _asked(connection: Connection, host: str, port: int, failed: KafkaError) -> Retryable:
+    """Return why no client starts at one address."""
+    at = f"no Kafka at {host}:{port}"
     options = connection.options()
+    del options["bootstrap_servers"]
     protocol = options.get("security_protocol", "PLAINTEXT")
-    (host, port, _), *_ = collect_hosts(options.pop("bootstrap_servers"), randomize=False)
     try:
         async with asyncio.timeout(_ASK_WITHIN_S):
             (await create_conn(host, port, **options)).close()

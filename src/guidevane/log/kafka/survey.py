@@ -16,15 +16,19 @@ from guidevane.errors import Misconfigured
 from guidevane.log.kafka.admin import create
 from guidevane.log.kafka.connection import started
 from guidevane.log.kafka.refusals import trouble
+from guidevane.log.kafka.replicas import replicas_of
 from guidevane.topics import TopicSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guidevane.log.kafka.connection import Connection
+    from guidevane.log.kafka.replicas import Replicas
 
 CLOCK = TopicSpec("guidevane.doctor", 1, {"message.timestamp.type": "LogAppendTime", "retention.ms": "60000"})
 """Where the broker is made to stamp a record, so that its clock can be read."""
+INTERNAL = ("__consumer_offsets", "__transaction_state")
+"""Where Kafka keeps the places of groups, and what becomes of transactions."""
 _FETCH = 1
 # The newest version of Fetch that each release speaks, as its protocol guide lists them.
 _RELEASES = {18: "4.1", 17: "3.9", 16: "3.7", 15: "3.5", 13: "3.1", 12: "2.7"}
@@ -32,39 +36,44 @@ _RELEASES = {18: "4.1", 17: "3.9", 16: "3.7", 15: "3.5", 13: "3.1", 12: "2.7"}
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """One topic as it is."""
+    """One topic as it is: where its partitions lie, by number, and how it is set, brokers' defaults included."""
 
-    partitions: int
-    replicas: int
+    lies: Mapping[int, Replicas]
     settings: Mapping[str, str]
+
+    @property
+    def partitions(self) -> int:
+        """Return how many there are."""
+        return len(self.lies)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """A cluster as it is: ``release`` is the oldest Kafka that speaks as it does, empty where that is not known."""
+    """A cluster as it is: ``release`` is the oldest Kafka that speaks as it does, empty where that is not known.
 
-    brokers: int
+    ``brokers`` are the ids of those that answer now: without a majority, the cluster itself still lists the dead.
+    ``topics`` are all but the internal ones, of which only those are told that hold a group's places and transactions.
+    """
+
+    brokers: frozenset[int]
     release: str
     topics: Mapping[str, TopicState]
 
 
 async def survey(connection: Connection) -> Survey:
-    """Return what a cluster is and holds, internal topics left out. Raises ``Retryable`` where none answers."""
+    """Return what a cluster is and holds. Raises ``Retryable`` where none answers."""
     admin = AIOKafkaAdminClient(**connection.options(), client_id="guidevane-doctor")
     await started(admin, connection)
     try:
-        cluster = await admin.describe_cluster()
-        names = [name for name in await admin.list_topics() if not name.startswith("__")]
+        brokers = await _answering(admin)
+        names = [name for name in await admin.list_topics() if not name.startswith("__") or name in INTERNAL]
         described = await admin.describe_topics(names) if names else []
         settings = await _settings(admin, names)
-        return Survey(len(cluster["brokers"]), _release(admin), {
-            found["topic"]: TopicState(
-                len(found["partitions"]),
-                min((len(each["replicas"]) for each in found["partitions"]), default=0),
-                settings.get(found["topic"], {}),
-            )
-            for found in described
-        })  # fmt: skip
+        lies: dict[str, dict[int, Replicas]] = {found["topic"]: {} for found in described}
+        for (topic, number), replicas in replicas_of(described).items():
+            lies[topic][number] = replicas
+        states = {topic: TopicState(each, settings.get(topic, {})) for topic, each in lies.items()}
+        return Survey(brokers, _release(admin), states)
     except KafkaError as broken:
         raise trouble(broken, f"looking {connection.bootstrap} over") from broken
     finally:
@@ -102,6 +111,19 @@ async def clock_offset_s(connection: Connection) -> tuple[float, float]:
         return best
     finally:
         await producer.stop()
+
+
+async def _answering(admin: AIOKafkaAdminClient) -> frozenset[int]:
+    """Return the brokers that answer, and have the administrator ask one of them from now on.
+
+    aiokafka draws one at random for each question, also of those that have died, and asks no other where it fails.
+    """
+    client = admin._client  # noqa: SLF001 - it offers no way to choose
+    known = sorted(broker.nodeId for broker in client.cluster.brokers())
+    answering = frozenset([node for node in known if await client.ready(node)])
+    if answering:
+        client.get_random_node = lambda: min(answering)
+    return answering
 
 
 async def _settings(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from guidevane.log import Transactions
 from guidevane.log.kafka.connection import Connection, started
-from guidevane.log.kafka.producer import KafkaProducer, told
+from guidevane.log.kafka.producer import KafkaProducer, stopped, told
 from guidevane.log.kafka.refusals import trouble
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class KafkaTransactions(KafkaProducer, Transactions):
         """Disconnect; what is open stays so, until the id is opened again or its time is over."""
         self._fatal()
         await super().close()
+        # It may have ended just now: asked for, that is no news to the loop's log.
+        self._fatal()
 
 
 async def begun(
@@ -85,8 +87,8 @@ async def begun(
         async with asyncio.timeout(connection.request_timeout_s):
             await started(client, connection)
     except (KafkaError, TimeoutError) as broken:
-        with suppress(KafkaError, TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(connection.request_timeout_s):
-                await client.stop()
+                await stopped(client)
         raise trouble(broken, f"opening the transactional id {transactional_id}") from broken
     return KafkaTransactions(client, batches, transactional_id, connection.request_timeout_s)
