@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +27,8 @@ def row(name: str, score: Score) -> tuple[str, ...]:
 
 def table(scores: Mapping[str, Score], *, title: str) -> Table:
     """Return a table for the terminal."""
-    made = Table(*COLUMNS, title=title)
+    # A file's name is no markup.
+    made = Table(*COLUMNS, title=Text(title))
     for name, score in scores.items():
         made.add_row(*row(name, score))
     return made

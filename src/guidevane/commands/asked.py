@@ -83,15 +83,21 @@ def asked_of(where: Path, written: object) -> dict[str, Any]:
 
 
 def document(path: Path) -> Any:
-    """Return a JSON file."""
+    """Return a JSON file. Raises ``Misconfigured`` also for a name that stands twice: a parser would keep the last."""
     import orjson
 
+    from guidevane.repeated import repeated_key
+
     try:
-        return orjson.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        written = orjson.loads(text)
     except OSError as wrong:
         refuse(f"{path} cannot be read: {wrong.strerror or wrong}", "name a file that is there")
     except orjson.JSONDecodeError as wrong:
         refuse(f"{path} is no JSON: {wrong}", "write it as JSON")
+    if (twice := repeated_key(text, written)) is not None:
+        refuse(f"{path}: {twice!r} stands twice in one object", "write each name once")
+    return written
 
 
 def refuse(says: str, instead: str) -> NoReturn:

@@ -212,6 +212,7 @@ def _say(document: object) -> None:
 
 
 def _show(found: Mapping[str, Any], title: str) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from guidevane.commands.table import show_table
@@ -221,7 +222,7 @@ def _show(found: Mapping[str, Any], title: str) -> None:
     for name in ("stage", "hardware", "replicas", "batch", "busy", "USD/h"):
         table.add_column(name, justify="left" if name in {"stage", "hardware"} else "right")
     for name, each in found["settings"].items():
-        cells = (name, each["hardware"], f"{each['replicas']}", f"{each['batch']}")
+        cells = (escape(name), escape(each["hardware"]), f"{each['replicas']}", f"{each['batch']}")
         table.add_row(*cells, f"{each['busy']:.0%}", f"{each['usd_per_hour']:.3f}")
     show_table(table)
     p99 = "never for some" if found["p99_ms"] is None else f"{found['p99_ms']:.0f} ms"

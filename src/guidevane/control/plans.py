@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Plans:
     """Tables of one graph and objective; they are functions of both, and no memory."""
 
-    def __init__(self, graph: Graph, slo_s: float, epsilon: float) -> None:
-        """Start empty. ``epsilon``: the share that a row may miss."""
-        self.graph, self.slo_s, self.epsilon = graph, slo_s, epsilon
+    def __init__(self, graph: Graph, slo_s: float, epsilon: float, most: float | None = None) -> None:
+        """Start empty. ``epsilon``: the share that a row may miss; ``most``: at the very most (``Table``)."""
+        self.graph, self.slo_s, self.epsilon, self.most = graph, slo_s, epsilon, most
         self._tables: dict[tuple[object, ...], Table] = {}
         self._outlooks: dict[tuple[object, ...], Planned] = {}
 
@@ -84,7 +84,7 @@ class Plans:
     def _planned(self, scales: tuple[int, ...], kinds: Kinds | None) -> Table:
         if (scales, kinds) not in self._tables:
             graph = _slowed(self.graph, scales) if any(scales) else self.graph
-            self._tables[scales, kinds] = Table(graph, self.slo_s, self.epsilon, kinds)
+            self._tables[scales, kinds] = Table(graph, self.slo_s, self.epsilon, kinds, most=self.most)
         return self._tables[scales, kinds]
 
 

@@ -54,7 +54,7 @@ class Steering:
         self.graph, self.slo_s, self.epsilon = graph, slo_s, epsilon
         self.surprised = max(epsilon, surprised or 0.0)
         self.tuning, self.fear = tuning or Tuning(), fear or Fear()
-        self._plans = Plans(graph, slo_s, self.tuning.plan_share * epsilon)
+        self._plans = Plans(graph, slo_s, self.tuning.plan_share * epsilon, most=epsilon)
 
     def __call__(self, seen: Observation, memory: Memory | None) -> tuple[Action, Memory]:
         """Return what shall be, and what to remember."""

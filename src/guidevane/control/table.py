@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from guidevane.control.arrivals import SPREAD, gamma_arrivals
+from guidevane.control.plant import Setting
 from guidevane.control.quick import quick_plan
 from guidevane.control.shedding import ways_s
 from guidevane.control.simulation import Simulation, Trace
@@ -16,8 +20,7 @@ from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, repl
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guidevane.control.graph import Graph
-    from guidevane.control.plant import Setting
+    from guidevane.control.graph import Graph, Hardware
 
 STEP = 1.08
 """From one rate of the table to the next."""
@@ -26,6 +29,11 @@ CLASSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 """The dispersions that are planned for (squared coefficients of variation)."""
 
 _EVENTS = 4000
+_ALONE, _NEARLY = 20_000, 0.75
+"""Events that are served each by itself, to see how many miss though nobody waits; and which share of what a plan may
+miss leaves it no room to speak of."""
+_AMPLE = 6
+"""Replicas for each that is busy on average, of whom one is nearly always free."""
 _LEAST_EPSILON = 2e-4
 _SMOOTH = 1
 _MOST_PROBES, _MOST_TRIALS = 32, 2
@@ -58,10 +66,22 @@ class Table:
     """
 
     def __init__(
-        self, graph: Graph, slo_s: float, epsilon: float, hardware: tuple[str, ...] | None = None, *, drop: bool = True
+        self,
+        graph: Graph,
+        slo_s: float,
+        epsilon: float,
+        hardware: tuple[str, ...] | None = None,
+        *,
+        drop: bool = True,
+        most: float | None = None,
     ) -> None:
-        """Start empty. ``hardware``: per stage; None: the cheapest for each row."""
+        """Start empty. ``hardware``: per stage; None: the cheapest for each row.
+
+        ``most``: the share that may miss at the very most (``epsilon`` where it is not given). It counts where services
+        vary so much that ``epsilon`` would be missed though nobody waited.
+        """
         self.graph, self.slo_s, self.epsilon, self.hardware, self.drop = graph, slo_s, epsilon, hardware, drop
+        self.most = max(epsilon, most or 0.0)
         self._planned: dict[tuple[float, int], Row] = {}
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
         self._trials: dict[tuple[float, int], Trial] = {}
@@ -118,6 +138,30 @@ class Table:
             )
         return self._probed[settings, ordered, *key]
 
+    @cached_property
+    def _alone(self) -> float:
+        """The share that misses though nobody waits: services vary, and the objective lies close to the floor."""
+        quickest = zip(self.graph.stages, self._quickest, strict=True)
+        apart_s = 2 * sum(stage.on(each.hardware).profile.latency_s(1) for stage, each in quickest)
+        trace = Trace.draw(self.graph, np.arange(_ALONE, dtype=np.float64) * apart_s, 3)
+        return Simulation(self.graph, trace, self.slo_s).run(self._quickest).miss
+
+    @property
+    def _quickest(self) -> tuple[Setting, ...]:
+        kinds = self.hardware or [min(stage.hardware, key=_latency_s).name for stage in self.graph.stages]
+        return tuple(Setting(kind, 1, 1) for kind in kinds)
+
+    def _eased(self, trial: Trial) -> Trial:
+        """Return the trial; where nobody may wait, what misses all the same may, and half of what ``most`` leaves."""
+        least = max(trial.limits[0], 0) / len(trial.arrivals[0])
+        if _NEARLY * least < self._alone <= self.most:
+            ample = [
+                replace(each, replicas=stage.partitions or math.ceil(_AMPLE * (trial.busy(at, each) + 1)))
+                for at, (stage, each) in enumerate(zip(self.graph.stages, self._quickest, strict=True))
+            ]
+            trial.ease(ample, (self.most - self._alone) / 2)
+        return trial
+
     def _trial(self, at: float, kind: int) -> Trial:
         key = (at, kind)
         if key not in self._trials:
@@ -127,10 +171,11 @@ class Table:
             epsilon = max(self.epsilon, _LEAST_EPSILON)
             events = max(_EVENTS, int(4 / epsilon))
             demand = Demand(STEP**at, CLASSES[kind], events=events, seeds=(1, 2))
-            self._trials[key] = Trial(
+            trial = Trial(
                 self.graph, self.slo_s, epsilon, demand.traces(), rate_per_s=STEP**at, drop=self.drop,
                 remember_bytes=1 << 22,
             )  # fmt: skip
+            self._trials[key] = self._eased(trial)
         return self._trials[key]
 
     def _tougher(self, trial: Trial, settings: tuple[Setting, ...], at: int, scv: float) -> tuple[Setting, ...]:
@@ -222,6 +267,10 @@ class Table:
             settings = trial.bearing(self.hardware)
             return Row(rate, scv, settings, hourly_usd(self.graph, settings), feasible=False)
         return Row(rate, scv, settings, hourly_usd(self.graph, settings))
+
+
+def _latency_s(hardware: Hardware) -> float:
+    return hardware.profile.latency_s(1)
 
 
 def _longer(scv: float) -> float:

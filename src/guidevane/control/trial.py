@@ -79,6 +79,13 @@ class Trial:
             for seed, each in enumerate(self.arrivals)
         )
 
+    def ease(self, settings: Sequence[Setting], more: float) -> None:
+        """Let as many miss as ``settings`` do, and ``more`` of a trace's events (a share), where that is more."""
+        outcomes = [each.run(settings, drop=self.drop) for each in self.simulations]
+        self.limits = [
+            max(limit, each.missed + int(more * each.events)) for limit, each in zip(self.limits, outcomes, strict=True)
+        ]
+
     def fits(self, settings: Sequence[Setting]) -> bool:
         """Tell whether the misses on every trace are few enough."""
         return all(self._missed(number, settings, limit) <= limit for number, limit in enumerate(self.limits))

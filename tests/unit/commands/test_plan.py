@@ -143,6 +143,23 @@ def test_a_question_that_makes_no_sense_is_refused_with_what_would(planned, argu
     assert says in str(refused)
 
 
+def test_a_stage_with_brackets_in_its_name_is_shown_by_it(tmp_path):
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps({"stages": {"[/b]": {"hardware": {"[red]": {"1": 12.0}}}}}))
+    answer = run("plan", path, "--slo", "200ms", "--rate", 5)
+    assert answer.exception is None
+    assert "[/b]" in answer.stdout
+    assert "[red]" in answer.stdout
+
+
+def test_a_graph_with_a_stage_twice_is_refused(tmp_path):
+    path = tmp_path / "graph.json"
+    path.write_text('{"stages": {"m": {"latency_ms": {"1": 12}}, "m": {"latency_ms": {"1": 13}}}}')
+    refused = run("plan", path, "--slo", "200ms", "--rate", 5).exception
+    assert isinstance(refused, Misconfigured)
+    assert "'m' stands twice in one object → write each name once" in str(refused)
+
+
 def test_what_is_no_plan_is_refused_with_how_to_make_one(graph):
     refused = run("whatif", graph).exception
     assert "is no plan → guidevane plan" in str(refused)

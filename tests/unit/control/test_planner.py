@@ -220,6 +220,18 @@ def test_the_table_never_gets_cheaper_with_the_rate():
     assert table.miss(table.row(50, 1.0).settings, 50, 1.0) <= 0.01
 
 
+@pytest.mark.parametrize(("slo_s", "most", "kept"), [(0.027, 0.01, True), (0.027, 0.005, False), (0.026, 0.01, False)])
+def test_where_nobody_may_wait_a_row_keeps_what_may_miss_at_the_very_most(slo_s, most, kept):
+    # A service of 25 ms takes more than 27 with a chance of 0.77 %: half of a per cent cannot be kept, one can.
+    graph = read_graph({"stages": {"a": {"latency_ms": {"1": 25.0}}}, "hop_ms": 0})
+    table = Table(graph, slo_s, 0.005, ("default",), most=most)
+    row = table.row(2.0, 1.0)
+
+    assert row.feasible is kept
+    assert (table.miss(row.settings, 2.0, 1.0) <= 0.01) is kept
+    assert kept is (row.settings[0].replicas > 1)
+
+
 def test_between_two_anchors_of_the_table_no_row_has_more_replicas_than_some_batch_needs():
     table = Table(chain({"1": 1}, {"1": 34, "2": 42, "4": 73, "8": 133}), 0.25, 0.005, ("cpu", "k80"))
     for at in range(place(30.0), place(150.0)):

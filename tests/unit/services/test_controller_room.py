@@ -21,7 +21,7 @@ from guidevane.control.observation import HOT
 from guidevane.control.site import Movable, Site
 from guidevane.errors import Fenced, Misconfigured, Retryable
 from guidevane.log import Message, Record
-from guidevane.log.memory import MemoryLog
+from guidevane.log.memory import MemoryLog, MemoryPartition
 from guidevane.runtime.fence import Fence
 from guidevane.services.controller.act import ServeScaler, Standing
 from guidevane.services.controller.answering import answered
@@ -95,7 +95,7 @@ class World:
         self.level: float | None = None
         self.rooms = {name: Metrics("p", name, "0") for name in HOT}
         self.silent: set[str] = set()
-        self.age_s = 0.05
+        self.age_s, self.session_s = 0.05, 10.0
         self.rate, self.per_row_s = 100, 0.002
         self.live = self.consumer = self.settings = None
 
@@ -104,8 +104,8 @@ class World:
         metrics = Metrics("p", "controller", "0")
         producer = await self.log.producer(name="controller")
         ports = Ports(
-            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock), Fence(self.clock, 10.0),
-            self.crew,
+            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock),
+            Fence(self.clock, self.session_s), self.crew,
         )  # fmt: skip
         self.metrics = metrics
         prices = Prices({"deep": 0.5}, room_usd=0.04)
@@ -147,10 +147,7 @@ class World:
                 await self.log.append(TELEMETRY, 0, [Message(None, CODEC.encode("telemetry", said))])
 
     async def heard(self):
-        for reader in (self.settings, self.consumer):
-            for records in (await reader.fetch(timeout_s=0)).values():
-                for record in records:
-                    self.live.follow(record)
+        await self.live.listen(self.consumer, self.settings, within_s=0)
         return await self.live.step()
 
     async def scaled(self, seconds: int) -> list[Scale]:
@@ -489,6 +486,66 @@ async def test_given_two_controllers_then_one_leads_and_the_other_takes_over_whe
     stops[1].set()
     await asyncio.gather(*running)
     assert verify(world.audit()) is None
+
+
+async def test_given_another_controller_that_joins_then_the_one_that_leads_counts_no_event_twice() -> None:
+    world = World()
+    live = await world.controller()
+    for _ in range(8):
+        await world.second()
+    other = world.log.consumer([TELEMETRY], group="p.controller", instance="two", fetch=FETCH)
+    await other.start()
+    counts = []
+    for _ in range(6):
+        await world.second()
+        counts += live.decided[0].counts
+
+    assert LEADS in world.consumer.assignment()
+    assert set(counts) == {world.rate // 2}
+
+
+async def test_given_a_while_in_which_nothing_could_be_read_then_it_is_not_taken_for_no_events() -> None:
+    world = World()
+    world.session_s = 60.0
+    live = await world.controller()
+    for _ in range(5):
+        await world.second()
+    for _ in range(20):
+        await world.speak()
+    await live.recover(world.consumer)
+    counts = []
+    for _ in range(4):
+        await world.second()
+        counts += live.decided[0].counts
+
+    assert set(counts) == {world.rate // 2}
+
+
+async def test_given_telemetry_that_was_deleted_and_made_anew_then_it_starts_over() -> None:
+    world = World()
+    await world.controller()
+    for _ in range(3):
+        await world.second()
+    world.log.topics[TELEMETRY] = [MemoryPartition()]
+    world.consumer.seek(LEADS, 0)
+
+    with pytest.raises(Retryable, match="ends before"):
+        await world.second()
+
+
+async def test_given_one_that_waits_then_it_hears_nothing_of_what_came_before_it_led() -> None:
+    world = World()
+    live = await world.controller()
+    await world.consumer.close()
+    for _ in range(8):
+        await world.speak()
+    waits = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, live.ports)
+    consumer = world.log.consumer([TELEMETRY], group="p.controller", instance="two", fetch=FETCH)
+    await consumer.start()
+    await waits.listen(consumer, world.settings, within_s=0)
+    await waits.recover(consumer)
+
+    assert (await waits.observe()).ended == 0
 
 
 async def test_given_a_controller_that_knows_its_pipeline_then_it_answers_what_if_and_before_it_says_why_not() -> None:

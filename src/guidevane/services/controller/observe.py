@@ -64,6 +64,11 @@ class Window:
             if each["stage"] == HOT[0]:
                 self._heaps.add(each["from_us"], each["events"])
 
+    def restart(self) -> None:
+        """Count from now on: what came while nobody listened was not heard, and is not nothing."""
+        self._arrivals, self._heaps = Arrivals(), Heaps()
+        self._new, self._looked_us = [], None
+
     def observe(
         self,
         now_us: int,

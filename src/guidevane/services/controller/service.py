@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final, cast
 
 from guidevane.control.actions import Decision, Set
@@ -24,7 +25,7 @@ from guidevane.telemetry import names
 from guidevane.topics import CONTROL, TELEMETRY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
@@ -100,6 +101,8 @@ class Controller:
         self._billing = Billing(prices, ports.metrics)
         self._hands = Hands(ports.scaler, ports.staffing, ports.clock, ports.metrics)
         self._planned_s: float | None = None
+        self._heard_to: int | None = None
+        """The offset of the telemetry to be read next; ``None`` while another one leads."""
 
     async def run(self, stop: asyncio.Event, *, group: str, instance: str, every_s: float = 1.0) -> None:
         """Steer while this is the one that leads; trouble with log or Ray is waited out. Raises ``Misconfigured``."""
@@ -142,12 +145,21 @@ class Controller:
         log = self.ports.log
         self.memory = None
         self._hands.forget()
-        consumer.seek(LEADS, (await log.ends(TELEMETRY)).get(0, 0))
+        self._heard_to = (await log.ends(TELEMETRY)).get(0, 0)
+        consumer.seek(LEADS, self._heard_to)
+        self._window.restart()
         for record in await log.read(Partition(CONTROL, 0), 0):
             self.follow(record)
         bill = self.control.get(BILL)
         self._billing.restore(None if bill is None else bill["settings"])
         self.ports.health.ready(True, "steering")
+
+    async def listen(self, consumer: Consumer, settings: Consumer, *, within_s: float) -> None:
+        """Take in what is new on both topics; of telemetry only while this one leads. Raises ``Retryable``."""
+        told = (await settings.fetch(timeout_s=0)).values()
+        heard = (await consumer.fetch(timeout_s=within_s)).get(LEADS, ())
+        for record in chain(*told, self._unheard(consumer, heard)):
+            self.follow(record)
 
     def follow(self, record: Record) -> None:
         """Take in one record of either topic; one that cannot be read is left out, and told."""
@@ -215,15 +227,33 @@ class Controller:
             if owns and not leads:
                 await self.recover(consumer)
             elif not owns:
+                self._heard_to = None
                 self.ports.health.ready(True, "another controller steers; this one waits")
             leads = owns
             until_s = self.ports.clock.monotonic_s() + every_s
             while not stop.is_set() and (left_s := until_s - self.ports.clock.monotonic_s()) > 0:
-                for fetched in (await settings.fetch(timeout_s=0), await consumer.fetch(timeout_s=left_s)):
-                    for record in (record for records in fetched.values() for record in records):
-                        self.follow(record)
+                await self.listen(consumer, settings, within_s=left_s)
             if leads and not stop.is_set() and LEADS in consumer.assignment():
                 await self.step()
+
+    def _unheard(self, consumer: Consumer, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the telemetry that was not read before.
+
+        Nobody commits a place in it: whenever the group deals its partitions out again, as when another controller
+        joins, the leader is handed all of it once more, from the beginning. Hours of events are not what came just now.
+
+        Raises:
+            Retryable: the topic is another one by now.
+        """
+        heard_to = self._heard_to
+        if heard_to is None or not records:
+            return ()
+        if records[-1].offset < heard_to and LEADS in consumer.assignment():
+            if consumer.ends_seen().get(LEADS, heard_to) < heard_to:
+                raise Retryable(f"{TELEMETRY} ends before {heard_to}, up to where it was read")
+            consumer.seek(LEADS, heard_to)
+        self._heard_to = max(heard_to, records[-1].offset + 1)
+        return [each for each in records if each.offset >= heard_to]
 
     async def _do(self, act: Act, decision: Decision, seen: Observation) -> None:
         """Write down what will be done, then do it; where it fails, write that down too and go on."""
