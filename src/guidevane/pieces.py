@@ -88,16 +88,17 @@ def vectors(values: NDArray[np.float32]) -> list[bytes]:
 
 
 def maps(values: Sequence[Mapping[str, str]]) -> list[bytes]:
-    """Return the Avro of maps of strings; who shares one, shares its bytes."""
-    written = {key: _map(value) for key, value in {id(value): value for value in values}.items()}
-    return [written[id(value)] for value in values]
+    """Return the Avro of maps of strings; of those that are equal, however many, one is written."""
+    shared = {id(value): value for value in values}
+    alike = {key: tuple(value.items()) for key, value in shared.items()}
+    written = {pairs: _map(pairs) for pairs in set(alike.values())}
+    return [written[alike[id(value)]] for value in values]
 
 
-def _map(value: Mapping[str, str]) -> bytes:
-    if not value:
+def _map(pairs: tuple[tuple[str, str], ...]) -> bytes:
+    if not pairs:
         return b"\x00"
-    pairs = zip(texts([*value]), texts([*value.values()]), strict=True)
-    return b"".join([SIZES[len(value)], *(part for pair in pairs for part in pair), b"\x00"])
+    return b"".join([SIZES[len(pairs)], *texts([text for pair in pairs for text in pair]), b"\x00"])
 
 
 def _rows(matrix: NDArray[np.uint8]) -> list[bytes]:

@@ -71,6 +71,11 @@ def more(data: bytes, at: int, first: int) -> tuple[int, int]:
         # Two bytes: the most of what is more than one.
         number = first & 0x7F | second << 7
         return (number >> 1) ^ -(number & 1), at + 1
+    third = data[at + 1]
+    if third < _BYTE:
+        # Three: what a member or a queue takes, in microseconds.
+        number = first & 0x7F | (second & 0x7F) << 7 | third << 14
+        return (number >> 1) ^ -(number & 1), at + 2
     number = int.from_bytes(data[at - 1 : at + 7], "little")
     if number & _HIGH == _HIGH >> 8:
         # Eight bytes, as a time of our days in microseconds takes: the groups are pushed together, two by two.

@@ -51,6 +51,19 @@ def test_given_numbers_some_of_which_are_missing_then_they_are_written_as_the_wr
     assert layout(len(values), {"f": column}) == written(["null", "double"], values)
 
 
+def test_given_maps_that_are_equal_but_not_the_same_then_one_is_written_for_all():
+    first, other, again = maps([{"sex": "1", "race": "2"}, {"race": "2", "sex": "1"}, {"sex": "1", "race": "2"}])
+
+    assert first is again
+    assert first != other
+
+
+def test_given_a_map_that_holds_no_text_among_maps_then_none_is_written():
+    for odd in (1, None, [], b"1"):
+        with pytest.raises(UNFIT):
+            maps([{"sex": "1"}, {"sex": odd}])
+
+
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=4)))
 def test_given_maps_some_of_which_are_shared_then_they_are_written_as_the_writer_does(values):
     twice = [*values, *values]

@@ -7,7 +7,7 @@ along as its *envelope* (:mod:`guidevane.pieces`).
 from __future__ import annotations
 
 from operator import add
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final, get_args, get_type_hints
 
 from guidevane.events import Accepted, Features, MemberStatus, OutcomeKind
 from guidevane.log import Message
@@ -74,13 +74,18 @@ Predicted: TypeAlias = "Prediction | Scored"
 
 
 def reader(codec: Codec, name: str, kind: type[T]) -> Callable[[Record], T]:
-    """Return a function from a record of our own topics to its event."""
-    del kind
-    decode = codec.decoder(name, trusted=True)
+    """Return a function from a record of our own topics to its event: the fields that ``kind`` requires.
+
+    Maps at the end of a value (the protected fields) are shared between events: they are not to be changed.
+    """
+    required: frozenset[str] = kind.__required_keys__  # type: ignore[attr-defined]
+    fields = tuple(field for field in get_type_hints(kind) if field in required)
+    pick = codec.picker(name, fields)
 
     def read(record: Record) -> T:
-        body = record.body if record.body is not None else decode(record.value, record.headers)
-        return cast("T", body)
+        if record.body is not None:
+            return cast("T", record.body)
+        return cast("T", dict(zip(fields, pick(record.value, record.headers), strict=True)))
 
     return read
 
