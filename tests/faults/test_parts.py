@@ -167,3 +167,17 @@ def test_the_certificate_says_what_failed_and_how():
     assert "1 of 2 faults survived" in page and "seed 5" in page
     assert "| kill-fused | 900 | 0 | 0 | 0 | 0 | 0 | 10 | 0 | 0 | 4.2 | 12 | kept |" in page
     assert "* lost: `e7` at 0/7" in page and "did not become well again" in page and "was not tried: needs root" in page
+
+
+@pytest.mark.parametrize("rooms", ["apart", "fused"])
+def test_the_faults_of_a_cluster_are_chosen_by_name_and_are_no_others(rooms):
+    every = [fault.name for fault in chosen((), rooms, cluster=True)]
+    assert len(every) == len(set(every))
+    assert not set(every) & {fault.name for fault in faults_of(rooms)}
+    assert [fault.name for fault in chosen(["broker"], rooms, cluster=True)] == [
+        "broker-lost", "broker-still", "broker-hangs",
+    ]  # fmt: skip
+    with pytest.raises(Misconfigured, match="there is no fault leaders-mvoe"):
+        chosen(["leaders-mvoe"], rooms, cluster=True)
+    with pytest.raises(Misconfigured, match="there is no fault leaders-move"):
+        chosen(["leaders-move"], rooms)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CLUSTER_S = 30.0
-# Clients wait for as long as a request may take until they give a broker up that says nothing.
-HANG_S = 45.0
+# Clients give up a broker that says nothing after a request's 30 s, and may ask the same one next who leads.
+HANG_S = 90.0
 AWAY_S = 12.0
 STOPPED_S = 20.0
 _IN_SYNC_WITHIN_S = 90.0
