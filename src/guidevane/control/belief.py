@@ -27,6 +27,7 @@ class Tuning:
     use_share: float = 0.5
     plan_share: float = 0.5
     most_share: float = 1.2
+    spent_share: float = 0.8
     budget_horizon_s: float = 900.0
     budget_memory_s: float = 3600.0
     drain_s: float = 4.0

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from guidevane.control.outlook import Outlook, Rates
 
 FACTORS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.45, 1.6, 1.8, 2.0, 2.5, 3.0)
+_AT_LEAST_NOW = tuple(factor for factor in FACTORS if factor >= 1)
 _QUANTILES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 1.0)
 _HOLDS = (1.0, 2.0)
 _KEPT, _LOOKED_AT, _SEEN = 3600, 600, 1800
 _EARNED = 900
 """Less than the rate now is enough only for who has seen so many seconds (decision 0020): a few minutes of calm teach
-that plans bear more than they are for, and the next step, or a service that is 2 % slower, meets full replicas."""
+that plans bear more than they are for, and the next step, or a service that is 2 % slower, meets full replicas. Nor is
+it for who has missed nearly all that may miss: what plans were believed to bear, they did not (decision 0036)."""
 _PRIOR = 1.1
 _PRIOR_RISES = ((1.0, 284.0), (1.15, 8.0), (1.3, 5.0), (1.6, 3.0))
 """(come over known, seconds): what five minutes of anybody's traffic are taken to be, beside the pipeline's own."""
@@ -104,10 +106,13 @@ class Headroom:
         faded = np.exp(-np.arange(len(demands) - 1, -1, -1.0) / memory_s)
         return demands * faded, known * faded
 
-    def chosen(self, share: float, *, lag_s: float, hold_s: float, outlook: Outlook = FLUID) -> Headroom:
+    def chosen(
+        self, share: float, *, lag_s: float, hold_s: float, outlook: Outlook = FLUID, spent: bool = False
+    ) -> Headroom:
         """Return the same past with the cheapest rules for which at most ``share`` (0-1) of its events were missed.
 
-        ``lag_s``: from a decision to when it serves; ``hold_s``: how long one is kept at least.
+        ``lag_s``: from a decision to when it serves; ``hold_s``: how long one is kept at least. Where the budget is
+        nearly ``spent``, more missed than plans believe, and less than the rate now is not enough.
         """
         lag = max(round(lag_s), 1)
         if len(self.rates) <= lag:
@@ -115,12 +120,15 @@ class Headroom:
         ways = product(_HOLDS, (True, False) if len(self.rates) >= _SEEN else (True,))
         past = {way: self._past(lag, hold_s, *way) for way in ways}
         now = past[self.held, self.trusting].judged(outlook, self.factor, self.level_per_s)
-        usd, best = self._best(past, share, outlook)
-        if now[1] <= share and now[0] * _WORTH <= usd:
+        factors = FACTORS if len(self.rates) >= _EARNED and not spent else _AT_LEAST_NOW
+        usd, best = self._best(past, share, factors, outlook)
+        if now[1] <= share and now[0] * _WORTH <= usd and self.factor >= factors[0]:
             return replace(self, predicted=now[1])
         return best
 
-    def _best(self, past: dict[tuple[float, bool], _Past], share: float, outlook: Outlook) -> tuple[float, Headroom]:
+    def _best(
+        self, past: dict[tuple[float, bool], _Past], share: float, factors: tuple[float, ...], outlook: Outlook
+    ) -> tuple[float, Headroom]:
         """Return the cost in $ per hour of the cheapest rules that keep most of a share, and the same past with them.
 
         Where none do, those of the highest demand at any time: nothing dearer need be looked at.
@@ -130,7 +138,6 @@ class Headroom:
         least, missed = past[held, trusting].judged(outlook, 1.0, levels[-1])
         best = (1.0, levels[-1], held, trusting, missed)
         bearable = share * _SURE
-        factors = FACTORS if len(self.rates) >= _EARNED else tuple(each for each in FACTORS if each >= 1)
         for (held, trusting), each in past.items():
             # More of a multiple costs more: the search ends with one that is too dear, or enough, without any level.
             for factor in factors:

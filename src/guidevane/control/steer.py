@@ -92,6 +92,7 @@ class Steering:
                 lag_s=startup_s + 2,
                 hold_s=hold_s,
                 outlook=self._plans.outlook(memory),
+                spent=memory.left(tuning.spent_share * self.surprised, 0.0) < 0,
             )
             memory = replace(memory, learned_at_s=seen.time_s)
         # What was learned below a rate is not to be trusted where it loses by that rate alone.

@@ -49,6 +49,14 @@ def test_less_than_the_rate_now_is_enough_only_for_who_has_seen_a_quarter_of_an_
     assert (known.factor < 1) == (seconds > 900)
 
 
+def test_who_has_spent_the_budget_is_ready_for_the_rate_now_whatever_plans_are_believed_to_bear():
+    outlook = Planned(Table(GRAPH, 0.2, 0.005), 1.0)
+    known = lived([150.0] * 1200, [150.0] * 1200).chosen(0.01, lag_s=20, hold_s=40, outlook=outlook)
+    spent = known.chosen(0.01, lag_s=20, hold_s=40, outlook=outlook, spent=True)
+    assert known.factor < 1 <= spent.factor
+    assert spent.chosen(0.01, lag_s=20, hold_s=40, outlook=outlook).factor < 1
+
+
 def test_a_rule_that_still_keeps_the_budget_is_not_changed_for_little():
     past = lived([50.0] * 600, [50.0] * 600)
     once = past.chosen(0.02, lag_s=20, hold_s=40)
