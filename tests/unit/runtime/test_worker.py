@@ -16,6 +16,7 @@ from guidevane.clock import SystemClock
 from guidevane.errors import Misconfigured, Reject, Retryable
 from guidevane.log import Fetch, Message, Partition
 from guidevane.log.memory import MemoryLog
+from guidevane.log.memory.group import MemoryConsumer
 from guidevane.pipeline import Mode
 from guidevane.runtime.deadletter import reasons
 from guidevane.runtime.retry import Backoff
@@ -327,14 +328,14 @@ async def test_given_answers_that_are_refused_for_a_while_then_the_room_is_not_r
 
 async def test_given_a_trouble_and_nothing_left_to_answer_then_the_room_is_ready_again():
     log = MemoryLog(PARTITIONS)
-    room = worker(log, [upper("one", "p.events", "p.out", first=True)], replace(FAST, look_every_s=0.0))
+    room = worker(log, [upper("one", "p.events", "p.out", first=True)])
     await produce(log, [b"a", b"b"])
     stop = asyncio.Event()
     life = asyncio.create_task(room.run(stop))
     async with asyncio.timeout(5):
         while committed(log) < 2:
             await asyncio.sleep(0)
-        with patch.object(log, "ends", side_effect=Retryable("nobody leads it")):
+        with patch.object(MemoryConsumer, "fetch", side_effect=Retryable("nobody leads it")):
             while "nobody leads it" not in str(room.health.report()):
                 await asyncio.sleep(0)
         while not room.health.report()[0]:
