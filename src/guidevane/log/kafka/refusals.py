@@ -13,6 +13,7 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -39,12 +40,20 @@ def trouble(broken: BaseException, doing: str) -> Retryable:
     >>> trouble(GroupAuthorizationFailedError("fraud.ingest"), "joining fraud.ingest")
     Denied('joining fraud.ingest: Kafka does not let us: [Error 30] GroupAuthorizationFailedError: fraud.ingest → \
 grant Read on the group (kafka-acls.sh; docs/operations/security.md)')
+    >>> trouble(KafkaTimeoutError(), "asking where fraud.events starts and ends")
+    Retryable('asking where fraud.events starts and ends: no answer in time → guidevane doctor (replicas) names the \
+partitions that nobody leads and the brokers that are away')
     """
     for kind, right in _RIGHTS.items():
         if isinstance(broken, kind):
             return Denied(
                 f"{doing}: Kafka does not let us: {broken} → grant {right} (kafka-acls.sh; docs/operations/security.md)"
             )
+    if isinstance(broken, KafkaTimeoutError):
+        return Retryable(
+            f"{doing}: no answer in time → guidevane doctor (replicas) names the partitions that nobody leads and the "
+            "brokers that are away"
+        )
     return Retryable(f"{doing}: {broken!r}")
 
 
