@@ -25,6 +25,7 @@ CLUSTER_S = 30.0
 # Clients give up a broker that says nothing after a request's 30 s, and may ask the same one next who leads.
 HANG_S = 90.0
 AWAY_S = 12.0
+MOVED_S = 3.0
 STOPPED_S = 20.0
 _IN_SYNC_WITHIN_S = 90.0
 _HEARD_WITHIN_S = 60.0
@@ -81,7 +82,7 @@ async def move_leaders(scene: Scene) -> None:
     away = {partition: each.brokers[1:] for partition, each in before.items()}
     back = {partition: (*each.brokers[:0:-1], each.brokers[0]) for partition, each in before.items()}
     await _until_heard(lambda: scene.operator.move(away))
-    await asyncio.sleep(3.0)
+    await asyncio.sleep(MOVED_S)
     await _until_heard(lambda: scene.operator.move(back))
     await _in_sync(scene, brokers)
 

@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING
 from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Ousted, Retryable
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Route
-from guidevane.runtime.held import Held
 from guidevane.runtime.holding import Holding
 from guidevane.runtime.limit import Tally, TooManyDeadLetters
 from guidevane.runtime.modes import open_delivery
 from guidevane.runtime.pacing import Limits, Pacing
+from guidevane.runtime.readiness import Readiness
 from guidevane.runtime.suspicion import Suspicion
 from guidevane.runtime.takeover import take_over
 from guidevane.runtime.timing import Meter
 from guidevane.runtime.twins import Twins
-from guidevane.runtime.unacknowledged import Unacknowledged
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import NoTracer
 
@@ -99,14 +98,11 @@ class Worker:
         self._took_over = False
         self._joined = asyncio.Event()
         self._given_up = False
-        # Why events come that nobody answers, while they do.
-        self._unanswerable = ""
-        # What ended the last life, until this one is seen to get further.
-        self._trouble = ""
-        self._twins = Twins(clock, group, instance)
-        self._held = Held(clock, within_s=self.limits.held_s)
-        self._unacknowledged = Unacknowledged(clock, within_s=self.limits.acknowledged_s)
-        self._looking: asyncio.Task[None] | None = None
+        self._readiness = Readiness(
+            stages[0].input, stages[0].output,
+            log=log, clock=clock, metrics=metrics, health=health, limits=self.limits,
+            twins=Twins(clock, group, instance),
+        )  # fmt: skip
         # Whether this member leaves its group for good when it ends.
         self.resigns = False
 
@@ -126,8 +122,7 @@ class Worker:
                     await self._live(stop)
                 except (Fenced, Retryable) as trouble:
                     # What is unsure is asked of the log: start over from the commit and the outputs.
-                    self._trouble = str(trouble)
-                    self.health.ready(False, self._trouble)
+                    self._readiness.failed(trouble)
                     if isinstance(trouble, Fenced):
                         self.metrics.count(names.FENCED_TOTAL)
                     _log.warning("starting over: %s", trouble)
@@ -178,9 +173,7 @@ class Worker:
             await self._settle(consumer, delivery, self.limits.drain_s)
         finally:
             self._consumer = None
-            if self._looking is not None:
-                self._looking.cancel()
-                self._looking = None
+            self._readiness.end()
             await self._abandon()
             # A cluster that is gone must not keep us from starting over.
             leave = consumer.resign if self.resigns and stop.is_set() else consumer.close
@@ -190,23 +183,19 @@ class Worker:
                         await close()
 
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
-        committed_s = looked_s = self.clock.monotonic_s()
+        committed_s = self.clock.monotonic_s()
+        self._readiness.begin()
         paused: list[Partition] = []
         while not stop.is_set():
             self.health.tick()
             self.fence.check()
-            self._trouble = "" if self.holding.land() else self._trouble
+            if self.holding.land():
+                self._readiness.got_further()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
-                self._take_stock(consumer)
+                self._readiness.take_stock(consumer, self.holding)
                 await self._commit(consumer, delivery)
                 committed_s = self.clock.monotonic_s()
-            if self._looking is not None and self._looking.done():
-                self._looking.result()
-                self._looking = None
-            if self._looking is None and self.clock.monotonic_s() - looked_s >= self.limits.look_every_s:
-                # Beside the loop: a broker that hangs must not keep from its work who needs nothing of it.
-                self._looking = asyncio.create_task(self._look())
-                looked_s = self.clock.monotonic_s()
+            self._readiness.look_when_due()
             if self.pacing.full and not paused:
                 paused = sorted(consumer.assignment())
                 consumer.pause(paused)
@@ -236,19 +225,6 @@ class Worker:
             else:
                 await self._rewind(consumer, found)
 
-    def _take_stock(self, consumer: Consumer) -> None:
-        """Say how far behind we are, and what holds us up; with nothing to do, the last life's trouble is over."""
-        source = self.stages[0].input
-        ends, owned = consumer.ends_seen(), self.holding.owned.keys()
-        behind = self.holding.behind(ends)
-        if not behind and not self.holding.flying and ends.keys() >= owned >= consumer.assignment():
-            self._trouble = ""
-        self._held.look(consumer.held())
-        self._unacknowledged.look(self.holding.awaited())
-        self.health.watch(*self._held.says, *self._unacknowledged.says)
-        self.metrics.gauge(names.CONSUMER_LAG_RECORDS, behind, topic=source)
-        self.metrics.gauge(names.HELD_PARTITIONS, self._held.partitions(source), topic=source)
-
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
         new = sorted(consumer.assignment() - self.holding.owned.keys())
@@ -268,25 +244,7 @@ class Worker:
                 names.RECOVERY_DURATION_SECONDS, self.clock.monotonic_s() - started_s, stage=self.stages[0].name
             )
         if self.holding.owned.keys() >= consumer.assignment():
-            wrong = self._twins.says or self._unanswerable or self._trouble
-            self.health.ready(not wrong, wrong or "working")
-
-    async def _look(self) -> None:
-        """Say so where the input has partitions that the output has not: what is sent there, nobody can answer."""
-        source, target = self.stages[0].input, self.stages[0].output
-        try:
-            have, answered = await self.log.ends(source), await self.log.ends(target)
-        except Retryable as away:
-            # Whoever needs what is away meets it, and says so; here somebody only looks.
-            _log.info("not looked at: %s", away)
-            return
-        extra = sorted(have.keys() - answered.keys())
-        said = (
-            f"{source} has {len(have)} partitions, {target} has {len(answered)}: nobody answers what is sent to {extra}"
-        )
-        if extra and not self._unanswerable:
-            _log.error("%s → make the topics of the pipeline anew, with as many partitions each", said)
-        self._unanswerable = said if extra else ""
+            self._readiness.owns_all()
 
     async def _mark(self, consumer: Consumer, found: Mapping[Partition, Sequence[Record]]) -> None:
         """Write down that this owner begins, before the first records of a partition are handled."""
@@ -316,7 +274,7 @@ class Worker:
             # really gone, the group tells us so by revoking them.
             _log.warning("not committed: %s", lost)
             if isinstance(lost, Ousted):
-                self._twins.ousted()
+                self._readiness.twins.ousted()
             return
         self.holding.committed(places)
 

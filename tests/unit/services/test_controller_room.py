@@ -6,164 +6,20 @@ import asyncio
 from itertools import pairwise
 
 import httpx
-import numpy as np
 import orjson
 import pytest
+from tests.unit.services.controlled import CODEC, World
 
-from guidevane.catalogue import Catalogue
 from guidevane.clock import SystemClock
-from guidevane.codec import Codec
-from guidevane.control.actions import Scale
 from guidevane.control.audit import next_row, verify
-from guidevane.control.bill import Prices
-from guidevane.control.guiding import Guide
 from guidevane.control.observation import HOT
-from guidevane.control.site import Movable, Site
-from guidevane.errors import Fenced, Misconfigured, Retryable
+from guidevane.errors import Misconfigured, Retryable
 from guidevane.log import Message, Record
-from guidevane.log.memory import MemoryLog, MemoryPartition
-from guidevane.runtime.fence import Fence
 from guidevane.services.controller.act import ServeScaler, Standing
 from guidevane.services.controller.answering import answered
-from guidevane.services.controller.observe import Window
-from guidevane.services.controller.service import FETCH, LEADS, Controller, Ports
 from guidevane.telemetry import names
-from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
-from guidevane.telemetry.service import served
 from guidevane.topics import AUDIT, CONTROL, TELEMETRY
-
-CODEC = Codec(Catalogue())
-SITE = Site(members=(Movable(name="deep", cpus=0.1),), slo_s=0.2, epsilon=0.01, most=4, partitions=12, most_consumers=6)
-GUIDE = Guide(SITE)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1_000.0
-
-    def now_us(self) -> int:
-        return int(self.seconds * 1e6)
-
-    def monotonic_s(self) -> float:
-        return self.seconds
-
-
-class Serve:
-    """A scaler that is a dict: what is wanted, and whether it answers."""
-
-    def __init__(self, **replicas: int) -> None:
-        self.wanted = dict(replicas)
-        self.away = self.stuck = False
-
-    async def replicas(self):
-        if self.away:
-            raise Retryable("no answer")
-        return {name: Standing(n, tuple(f"{name}#{i}" for i in range(n))) for name, n in self.wanted.items()}
-
-    async def scale(self, member: str, replicas: int) -> None:
-        if self.away or self.stuck:
-            raise Retryable("no answer")
-        self.wanted[member] = replicas
-
-
-class Crew:
-    """Whoever runs the rooms: a dict, and whether it answers."""
-
-    def __init__(self) -> None:
-        self.wanted = dict.fromkeys(HOT, 1)
-        self.refuses = ""
-
-    async def consumers(self, rooms):
-        return {name: self.wanted.setdefault(name, 1) for name in rooms}
-
-    async def staff(self, room: str, consumers: int) -> None:
-        if self.refuses:
-            raise Misconfigured(self.refuses)
-        self.wanted[room] = consumers
-
-
-class World:
-    """A log, rooms that speak once a second, and a controller that can die."""
-
-    def __init__(self, **replicas: int) -> None:
-        self.clock = Clock()
-        self.log = MemoryLog(clock=self.clock)
-        self.serve = Serve(**(replicas or {"deep": 1}))
-        self.crew = Crew()
-        self.busy: dict[str, float] = {}
-        self.level: float | None = None
-        self.rooms = {name: Metrics("p", name, "0") for name in HOT}
-        self.silent: set[str] = set()
-        self.age_s, self.session_s = 0.05, 10.0
-        self.rate, self.per_row_s = 100, 0.002
-        self.live = self.consumer = self.settings = None
-
-    async def controller(self, instance: str = "one") -> Controller:
-        """Start a controller; what led before as this instance is dead, and told nothing."""
-        metrics = Metrics("p", "controller", "0")
-        producer = await self.log.producer(name="controller")
-        ports = Ports(
-            self.log, producer, CODEC, self.clock, self.serve, metrics, Health(self.clock),
-            Fence(self.clock, self.session_s), self.crew,
-        )  # fmt: skip
-        self.metrics = metrics
-        prices = Prices({"deep": 0.5}, room_usd=0.04)
-        self.live = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, ports, prices=prices)
-        await self.live.ready()
-        self.consumer = self.log.consumer([TELEMETRY], group="p.controller", instance=instance, fetch=FETCH)
-        self.settings = self.log.reader([CONTROL])
-        await self.consumer.start()
-        await self.settings.start()
-        await self.live.recover(self.consumer)
-        return self.live
-
-    async def second(self):
-        """Let a second pass: the rooms speak, the controller hears and decides."""
-        await self.speak()
-        return await self.heard()
-
-    async def speak(self) -> None:
-        self.clock.seconds += 1
-        now_us = self.clock.now_us()
-        for name, metrics in self.rooms.items():
-            metrics.count(names.EVENTS_TOTAL, self.rate, stage=name, result="out")
-            metrics.count(names.LOOP_BUSY_SECONDS_TOTAL, self.busy.get(name, 0.1))
-            if name == "inference" and self.level is not None:
-                metrics.gauge(names.DEGRADE_LEVEL, self.level)
-            metrics.observe(names.AGE_SECONDS, np.full(self.rate, self.age_s), stage=name)
-            if name == "ingest":
-                metrics.arrive(name, np.linspace(now_us - 1e6, now_us - 1, self.rate), now_us)
-            if name == "inference":
-                # What a batch takes is what its rows take: no size of it spares anything.
-                for records in (5, 20) * (self.rate // 25):
-                    served(metrics, "deep", records, self.per_row_s * records)
-            else:
-                served(metrics, name, 20, 0.001)
-            if name == "postprocess":
-                metrics.count(names.DECISIONS_TOTAL, self.rate, outcome="full")
-            said = metrics.drain(now_us)
-            if name not in self.silent:
-                await self.log.append(TELEMETRY, 0, [Message(None, CODEC.encode("telemetry", said))])
-
-    async def heard(self):
-        await self.live.listen(self.consumer, self.settings, within_s=0)
-        return await self.live.step()
-
-    async def scaled(self, seconds: int) -> list[Scale]:
-        told = [await self.second() for _ in range(seconds)]
-        return [act for each in told for act in each.acts if isinstance(act, Scale)]
-
-    async def told(self, room: str, actor: str, epoch: int, **settings: float) -> None:
-        control = {"pipeline": "p", "room": room, "at_us": self.clock.now_us(), "epoch": epoch, "settings": settings}
-        value = CODEC.encode("control", {**control, "actor": actor, "reason": "roll-out"})
-        await self.log.append(CONTROL, 0, [Message(f"p/{room}".encode(), value)])
-
-    def audit(self):
-        return [CODEC.decode("audit", record.value) for record in self.log.records(AUDIT)]
-
-    def control(self):
-        return [CODEC.decode("control", record.value) for record in self.log.records(CONTROL)]
 
 
 async def test_given_more_than_a_replica_bears_then_serve_is_asked_for_more_and_the_audit_says_why() -> None:
@@ -453,101 +309,6 @@ async def test_given_a_running_room_when_stopped_then_it_ends_and_says_so() -> N
     assert live.ports.health.report()[1]["reasons"] == ["stopped"]
 
 
-async def test_given_two_controllers_then_one_leads_and_the_other_takes_over_when_it_goes() -> None:
-    world = World()
-    world.clock = world.log.clock = SystemClock()
-    world.silent = set(HOT)
-    stops, running = [asyncio.Event(), asyncio.Event()], []
-    first = await world.controller("one")
-    second = await world.controller("two")
-    await world.consumer.close()
-    for live, stop, instance in zip((first, second), stops, ("one", "two"), strict=True):
-        running.append(asyncio.create_task(live.run(stop, group="p.controller", instance=instance, every_s=0.01)))
-        async with asyncio.timeout(5):
-            while not live.ports.health.report()[0]:
-                await asyncio.sleep(0)
-
-    def says(live: Controller) -> list[str]:
-        return live.ports.health.report()[1]["reasons"]
-
-    async def until(live: Controller, reason: str) -> None:
-        async with asyncio.timeout(5):
-            while says(live) != [reason]:
-                await asyncio.sleep(0)
-
-    await until(first, "steering")
-    await until(second, "another controller steers; this one waits")
-    assert second.decided is None
-    stops[0].set()
-    await until(second, "steering")
-    async with asyncio.timeout(5):
-        while second.decided is None:
-            await asyncio.sleep(0)
-    stops[1].set()
-    await asyncio.gather(*running)
-    assert verify(world.audit()) is None
-
-
-async def test_given_another_controller_that_joins_then_the_one_that_leads_counts_no_event_twice() -> None:
-    world = World()
-    live = await world.controller()
-    for _ in range(8):
-        await world.second()
-    other = world.log.consumer([TELEMETRY], group="p.controller", instance="two", fetch=FETCH)
-    await other.start()
-    counts = []
-    for _ in range(6):
-        await world.second()
-        counts += live.decided[0].counts
-
-    assert LEADS in world.consumer.assignment()
-    assert set(counts) == {world.rate // 2}
-
-
-async def test_given_a_while_in_which_nothing_could_be_read_then_it_is_not_taken_for_no_events() -> None:
-    world = World()
-    world.session_s = 60.0
-    live = await world.controller()
-    for _ in range(5):
-        await world.second()
-    for _ in range(20):
-        await world.speak()
-    await live.recover(world.consumer)
-    counts = []
-    for _ in range(4):
-        await world.second()
-        counts += live.decided[0].counts
-
-    assert set(counts) == {world.rate // 2}
-
-
-async def test_given_telemetry_that_was_deleted_and_made_anew_then_it_starts_over() -> None:
-    world = World()
-    await world.controller()
-    for _ in range(3):
-        await world.second()
-    world.log.topics[TELEMETRY] = [MemoryPartition()]
-    world.consumer.seek(LEADS, 0)
-
-    with pytest.raises(Retryable, match="ends before"):
-        await world.second()
-
-
-async def test_given_one_that_waits_then_it_hears_nothing_of_what_came_before_it_led() -> None:
-    world = World()
-    live = await world.controller()
-    await world.consumer.close()
-    for _ in range(8):
-        await world.speak()
-    waits = Controller("p", Window("p", {"deep": ("deep",)}), lambda: GUIDE, live.ports)
-    consumer = world.log.consumer([TELEMETRY], group="p.controller", instance="two", fetch=FETCH)
-    await consumer.start()
-    await waits.listen(consumer, world.settings, within_s=0)
-    await waits.recover(consumer)
-
-    assert (await waits.observe()).ended == 0
-
-
 async def test_given_a_controller_that_knows_its_pipeline_then_it_answers_what_if_and_before_it_says_why_not() -> None:
     world = World(deep=1)
     live = await world.controller()
@@ -562,19 +323,6 @@ async def test_given_a_controller_that_knows_its_pipeline_then_it_answers_what_i
     assert found["then"]["settings"]["deep"]["replicas"] > 1
     assert answered(live, "drop=trees")[0] == 400
     assert b"slo" in answered(live, "shape=round")[1]
-
-
-async def test_given_a_process_that_stood_still_then_it_does_nothing_more_before_it_knows_who_leads() -> None:
-    world = World(deep=1)
-    live = await world.controller()
-    await world.second()
-    told = len(world.audit())
-    world.clock.seconds += 60
-
-    with pytest.raises(Fenced):
-        await live.step()
-    assert len(world.audit()) == told
-    assert LEADS in world.consumer.assignment()
 
 
 REPLICAS = [

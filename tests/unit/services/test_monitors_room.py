@@ -39,7 +39,7 @@ from guidevane.runtime.retry import Backoff
 from guidevane.services.monitors import pages, store
 from guidevane.services.monitors.pages import Pages
 from guidevane.services.monitors.service import MonitorsRoom, Pace
-from guidevane.services.monitors.store import Snapshot, Span, Store
+from guidevane.services.monitors.store import Store
 from guidevane.services.monitors.watching import Watcher
 from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
@@ -485,63 +485,3 @@ async def test_given_a_transaction_on_the_labels_that_stays_open_then_the_room_s
             await asyncio.sleep(0.001)
     stop.set()
     await running
-
-
-def test_given_a_snapshot_and_spans_the_store_gives_them_back(tmp_path):
-    store = Store(tmp_path)
-    where = Partition("p.labels", 3)
-    store.open()
-    assert store.load() == (None, [])
-    snapshot = Snapshot({where: 5}, {}, {"join": [1.5, None, "é"]})
-
-    store.note([Span(where, 0, 5)])
-    store.save(snapshot)
-    store.note([Span(where, 5, 6), Span(where, 6, 9)])
-    store.close()
-
-    again = Store(tmp_path)
-    again.open()
-    assert again.load() == (replace(snapshot, pages=[]), [Span(where, 5, 6), Span(where, 6, 9)])
-    again.close()
-
-
-def test_given_a_journal_cut_in_the_middle_of_a_line_that_line_is_left_out(tmp_path):
-    store = Store(tmp_path)
-    where = Partition("p.labels", 3)
-    store.open()
-    store.load()
-    store.note([Span(where, 0, 5)])
-    store.note([Span(where, 5, 9)])
-    store.close()
-    journal = tmp_path / "journal-0.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-3])
-
-    assert store.load() == (None, [Span(where, 0, 5)])
-
-
-def test_given_a_journal_that_is_damaged_then_it_counts_up_to_there(tmp_path):
-    store = Store(tmp_path)
-    where = Partition("p.labels", 3)
-    store.open()
-    store.load()
-    for start in (0, 5, 9):
-        store.note([Span(where, start, start + 4)])
-    store.close()
-    journal = tmp_path / "journal-0.jsonl"
-    first, second, third = journal.read_bytes().splitlines(keepends=True)
-    # As filesystems leave it that had a file's length on the disk, and not yet what was in it.
-    journal.write_bytes(first + bytes(len(second) - 1) + b"\n" + third)
-
-    assert store.load() == (None, [Span(where, 0, 4)])
-
-
-def test_given_a_damaged_snapshot_the_store_says_what_to_do(tmp_path):
-    store = Store(tmp_path)
-    store.open()
-    store.save(Snapshot({}, {}, {"join": 1}))
-    path = tmp_path / "snapshot"
-    path.write_bytes(path.read_bytes().replace(b'"join":1', b'"join":2'))
-
-    with pytest.raises(Misconfigured, match="damaged"):
-        store.load()
-    store.close()

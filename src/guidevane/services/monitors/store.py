@@ -95,7 +95,7 @@ class Store:
     def load(self) -> tuple[Snapshot | None, list[Span]]:
         """Return the last snapshot, and the spans that were read since, in order.
 
-        Raises ``Misconfigured`` where the snapshot is damaged or of another format.
+        Raises ``Misconfigured`` where the snapshot is damaged or of another format, ``Retryable`` where it is refused.
         """
         was = self._number
         with kept_in(self._folder):
