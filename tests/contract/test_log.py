@@ -72,6 +72,16 @@ async def test_posts_keep_their_order_even_when_none_is_awaited(log: Log, topic:
     await producer.close()
 
 
+async def test_when_a_producer_has_flushed_then_all_that_was_posted_is_there(log: Log, topic: str):
+    producer = await log.producer(name="p")
+    for turn in range(20):
+        for n in range(PARTITIONS):
+            await producer.post(topic, n, [Message(None, b"%d" % turn)])
+    await producer.flush()
+    assert await log.ends(topic) == dict.fromkeys(range(PARTITIONS), 20)
+    await producer.close()
+
+
 async def test_posts_of_many_tasks_keep_the_order_in_which_they_began(log: Log, topic: str):
     producer = await log.producer(name="p")
 

@@ -219,6 +219,10 @@ class Producer(Protocol):
         """Append one message to the partition that its key hashes to (murmur2, as Java's client)."""
         ...
 
+    async def flush(self) -> None:
+        """Wait until all that was posted is there, or was refused. It raises nothing: who posted is told."""
+        ...
+
     async def close(self) -> None:
         """Flush, then disconnect."""
         ...

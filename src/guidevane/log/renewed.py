@@ -49,6 +49,11 @@ class Renewed(Producer):
         async with self._whole() as producer:
             return await producer.send_keyed(topic, message)
 
+    async def flush(self) -> None:
+        """Wait for what the producer that is whole now has under way."""
+        if self._producer is not None:
+            await self._producer.flush()
+
     async def close(self) -> None:
         """Flush, then disconnect."""
         producer, self._producer = self._producer, None

@@ -59,6 +59,13 @@ class Delivery(Protocol):
         """Forget all partitions, and what is under way for them."""
         ...
 
+    async def settled(self, within_s: float) -> bool:
+        """Wait until nothing that was written for disowned partitions can appear any more, so long at most.
+
+        Tells whether that is so: before, nobody may read from the outputs what is answered.
+        """
+        ...
+
     async def close(self) -> None:
         """Disconnect."""
         ...

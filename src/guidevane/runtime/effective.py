@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from guidevane.runtime.delivery import Delivery, Outbox
@@ -71,6 +72,15 @@ class Effective(Delivery, Outbox):
     async def disown(self) -> None:
         """Forget what has gathered."""
         self.lingering.drop()
+
+    async def settled(self, within_s: float) -> bool:
+        """Wait for the producer: it sends again until it is answered, whoever has given up waiting for that."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.producer.flush()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Flush, then disconnect."""

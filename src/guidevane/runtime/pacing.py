@@ -22,7 +22,7 @@ class Limits:
     A worker that stops because of ``dead_letters`` says why for ``linger_s`` before it ends, so that whoever asks
     every few seconds hears it. Each ``look_every_s`` it looks whether all partitions of its input can be answered,
     and a partition that an open transaction has held for ``held_s`` is told of, as is one that has acknowledged nothing
-    of what was written to it for ``acknowledged_s``.
+    of what was written to it for ``acknowledged_s``. Who starts over waits so long for its own writes: ``settle_s``.
     """
 
     fetch: Fetch = field(default_factory=Fetch)
@@ -35,6 +35,7 @@ class Limits:
     acknowledged_s: float = 5.0
     gather_s: float = 0.5
     drain_s: float = 8.0
+    settle_s: float = 15.0
     session_s: float = 10.0
     dead_letters: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     linger_s: float = 15.0

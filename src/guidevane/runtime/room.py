@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=RoomSettings)
 S_co = TypeVar("S_co", bound=RoomSettings, covariant=True)
 _log = logging.getLogger(__name__)
-_STUCK_REQUESTS = 1.5
+_STUCK_REQUESTS = 3
 
 
 class StoppedWaiting(GuidevaneError):

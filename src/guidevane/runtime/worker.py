@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     from guidevane.telemetry.tracing import Tracer
 
 __all__ = ["Limits", "Worker"]
+UNSETTLED = (
+    "partitions changed hands while writes were unacknowledged; taken over once they are answered → guidevane doctor "
+    "(replicas)"
+)
+_CLOSE_S = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -175,11 +180,14 @@ class Worker:
             self._consumer = None
             self._readiness.end()
             await self._abandon()
+            if not (stop.is_set() or self.fence.closed):
+                # As long as we are a member nobody else reads the outputs, for what is still on its way there.
+                await delivery.settled(self.limits.settle_s)
             # A cluster that is gone must not keep us from starting over.
             leave = consumer.resign if self.resigns and stop.is_set() else consumer.close
             for close in (leave, delivery.close):
                 with suppress(GuidevaneError, TimeoutError, asyncio.InvalidStateError):
-                    async with asyncio.timeout(5.0):
+                    async with asyncio.timeout(_CLOSE_S):
                         await close()
 
     async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
@@ -214,6 +222,9 @@ class Worker:
                 # Partitions are changing hands: nothing may be launched until it is known whose they are.
                 await _first_of(self._joined.wait(), self.limits.poll_s)
                 continue
+            if self._unowned(consumer) and not await delivery.settled(self.limits.poll_s):
+                self.health.ready(False, UNSETTLED)
+                continue
             generation = self._generation
             found = await consumer.fetch(timeout_s=self.limits.poll_s)
             if generation == self._generation:
@@ -225,9 +236,12 @@ class Worker:
             else:
                 await self._rewind(consumer, found)
 
+    def _unowned(self, consumer: Consumer) -> list[Partition]:
+        return sorted(consumer.assignment() - self.holding.owned.keys())
+
     async def _take_over(self, consumer: Consumer, delivery: Delivery) -> None:
         # All at once: what a stage remembers of one partition may decide about an event of another.
-        new = sorted(consumer.assignment() - self.holding.owned.keys())
+        new = self._unowned(consumer)
         if new:
             started_s = self.clock.monotonic_s()
             generation = self._generation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.conn import collect_hosts
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Self
 
+_LEAST_MS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
@@ -24,7 +26,9 @@ class Connection:
     bootstrap: str
     security: Mapping[str, str] = field(default_factory=dict)
     session_timeout_s: float = 10.0
-    request_timeout_s: float = 30.0
+    # Kafka's own clients wait 30 s. A broker that hangs is found out by nothing else, and may be asked once more who
+    # leads; a slow one has the same batch sent again, and takes it once.
+    request_timeout_s: float = 15.0
     compression: str = "lz4"
 
     @classmethod
@@ -35,7 +39,8 @@ class Connection:
         >>> told.bootstrap, dict(told.security), told.compression
         ('k:9092', {'security_protocol': 'SSL'}, 'lz4')
 
-        ``KAFKA_COMPRESSION_TYPE`` is ``none``, ``gzip``, ``lz4`` or ``zstd``, as Kafka's own clients have it.
+        ``KAFKA_COMPRESSION_TYPE`` is ``none``, ``gzip``, ``lz4`` or ``zstd``, and ``KAFKA_REQUEST_TIMEOUT_MS`` how long
+        a broker may take for a request, as Kafka's own clients have them.
         Raises ``Misconfigured`` where no client could be made of it.
         """
         given = {k.removeprefix(PREFIX).lower(): v for k, v in environ.items() if k.startswith(PREFIX)}
@@ -48,8 +53,12 @@ class Connection:
             raise Misconfigured(
                 f"{servers!r} is no address of Kafka ({wrong}) → host:port, or several with commas"
             ) from wrong
-        compression = given.get("compression_type", "lz4")
-        return cls(servers, security, session_timeout_s=session_timeout_s, compression=compression)
+        told = cls(servers, security, session_timeout_s=session_timeout_s)
+        if compression := given.get("compression_type"):
+            told = replace(told, compression=compression)
+        if timeout := given.get("request_timeout_ms"):
+            told = replace(told, request_timeout_s=_timeout_s(timeout))
+        return told
 
     def options(self) -> dict[str, Any]:
         """Return what every aiokafka client takes."""
@@ -57,6 +66,14 @@ class Connection:
         if "SSL" in self.security.get("security_protocol", ""):
             options["ssl_context"] = context(self.security)
         return {"bootstrap_servers": self.bootstrap, "request_timeout_ms": int(self.request_timeout_s * 1000)} | options
+
+
+def _timeout_s(text: str) -> float:
+    if not text.isdecimal() or int(text) < _LEAST_MS:
+        raise Misconfigured(
+            f"KAFKA_REQUEST_TIMEOUT_MS is {text!r} → milliseconds, a whole number from {_LEAST_MS} on; 15000 if unset"
+        )
+    return int(text) / 1000
 
 
 async def started(client: Any, connection: Connection) -> None:

@@ -107,6 +107,10 @@ class KafkaProducer(Producer):
             raise told(broken, f"sending to {topic}") from broken
         return Partition(topic, sent.partition)
 
+    async def flush(self) -> None:
+        """Wait until all is acknowledged or refused: for ever, where a partition takes no writes."""
+        await self.client.flush()
+
     async def close(self) -> None:
         """Flush, then disconnect. What is not taken any more, its own acknowledgement tells."""
         await stopped(self.client)

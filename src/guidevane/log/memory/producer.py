@@ -53,6 +53,9 @@ class MemoryProducer(Producer):
         await self._append(topic, number, [message])
         return Partition(topic, number)
 
+    async def flush(self) -> None:
+        """Nothing is buffered."""
+
     async def close(self) -> None:
         """Nothing is buffered."""
 

@@ -1,0 +1,104 @@
+"""Given writes that nobody has acknowledged, when partitions change hands, then what they answer is answered once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.unit.runtime.test_worker import FAST, upper, worker
+
+from guidevane.errors import Retryable
+from guidevane.log import Message, Partition
+from guidevane.log.memory import MemoryLog
+from guidevane.log.memory.producer import MemoryProducer
+from guidevane.runtime.stage import origin_of
+from guidevane.runtime.worker import UNSETTLED
+
+EVENTS = Partition("p.events", 0)
+
+
+class Insistent(MemoryProducer):
+    """As Kafka's idempotent producer: what the broker does not answer is sent again, whoever waits for it."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self.under_way: list[asyncio.Task[int]] = []
+
+    async def post(self, topic, partition, messages):
+        if self.log.answers.is_set():
+            return await super().post(topic, partition, messages)
+        self.under_way.append(asyncio.create_task(self._later(topic, partition, messages)))
+        return asyncio.shield(self.under_way[-1])
+
+    async def _later(self, topic, partition, messages):
+        await self.log.answers.wait()
+        return await self._append(topic, partition, messages)
+
+    async def flush(self):
+        if not self.log.answers.is_set():
+            self.log.waited_for.set()
+        if self.under_way:
+            await asyncio.wait(self.under_way)
+
+
+class Log(MemoryLog):
+    """Takes no writes for a while, and can be read meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.waited_for = asyncio.Event()
+
+    async def producer(self, *, name):
+        return Insistent(self)
+
+
+async def until(true, within_s=5.0):
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
+async def change_hands(room) -> None:
+    """As the group does it where it takes somebody for gone, who comes back."""
+    await room.on_revoked([EVENTS])
+    await room.on_assigned([EVENTS])
+
+
+async def start_over(room) -> None:
+    """As after any request that nobody answers."""
+    land = room.holding.land
+
+    def lost():
+        room.holding.land = land
+        raise Retryable("the coordinator does not answer")
+
+    room.holding.land = lost
+
+
+@pytest.mark.parametrize("trouble", [change_hands, start_over])
+async def test_what_is_still_on_its_way_is_waited_for_before_anybody_looks_what_is_answered(trouble):
+    log = Log()
+    stages = [upper("one", "p.events", "p.out", first=True)]
+    # A rebalance waits for what is under way, for half of the session.
+    room = worker(log, stages, limits=replace(FAST, session_s=0.5))
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    await log.append("p.events", 0, [Message(None, b"before")])
+    await until(lambda: len(log.records("p.out")) == 1)
+    log.answers.clear()
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(3)])
+    await until(room.holding.awaited)
+    await trouble(room)
+    await until(log.waited_for.is_set)
+    if trouble is change_hands:
+        await until(lambda: room.health.report()[1]["reasons"] == [UNSETTLED])
+    log.answers.set()
+    await until(lambda: len(log.records("p.out")) >= 4)
+    await log.append("p.events", 0, [Message(None, b"after")])
+    await until(lambda: origin_of(log.records("p.out")[-1], first=False) == 4)
+    stop.set()
+    await life
+    assert [origin_of(record, first=False) for record in log.records("p.out")] == [0, 1, 2, 3, 4]
