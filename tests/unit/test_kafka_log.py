@@ -1,13 +1,20 @@
-"""Given a broker that hangs, then who looks into Kafka asks again by a client that learns anew who leads."""
+"""Given a broker that hangs, then readers ask again by a client that learns anew, and writers keep their place."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from guidevane.errors import Retryable
-from guidevane.log import Partition
+from guidevane.log import Message, Partition
 from guidevane.log.kafka import Connection, KafkaLog, cluster
+from guidevane.log.kafka.batches import Batches
+from guidevane.log.kafka.producer import KafkaProducer
 
 
 class Client:
@@ -51,3 +58,28 @@ async def test_a_question_that_nobody_answered_is_asked_again_by_another_client(
     assert await log.ends("p.out") == {0: 7}
     await log.close()
     assert all(each.stopped for each in Client.made)
+
+
+class Full:
+    """aiokafka's producer, as far as it is asked: twice there is no place behind the batch before."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def create_batch(self):
+        return BatchBuilder(1 << 20, 0, is_transactional=False, key_serializer=None, value_serializer=None)
+
+    async def send_batch(self, batch, topic, *, partition):
+        self.asked.append(batch.record_count())
+        if len(self.asked) < 3:
+            raise KafkaTimeoutError
+        sent = asyncio.get_running_loop().create_future()
+        sent.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 7, -1, 0, 0))
+        return sent
+
+
+async def test_who_finds_no_place_behind_what_is_still_sent_waits_on():
+    client = Full()
+    producer = KafkaProducer(client, Batches())
+    assert await producer.send("p.out", 0, [Message(None, b"a"), Message(None, b"b")]) == 7
+    assert client.asked == [2, 2, 2]

@@ -13,6 +13,7 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     ProducerFenced,
 )
@@ -76,13 +77,25 @@ class KafkaProducer(Producer):
         return waiting
 
     async def _send(self, batch: Any, topic: str, partition: int) -> Any:
-        acknowledged = await self.client.send_batch(batch, topic, partition=partition)
+        acknowledged = await self._enqueued(batch, topic, partition)
         if (place := Partition(topic, partition)) not in self._begun:
             # A broker that knows nothing of a producer takes any sequence number from it: what is sent behind a first
             # batch that is refused would land without it. Behind a later one it is out of sequence, and refused.
             await acknowledged
             self._begun.add(place)
         return acknowledged
+
+    async def _enqueued(self, batch: Any, topic: str, partition: int) -> Any:
+        """Put a batch behind the one before it, which is sent again until it is answered: there may be no place long.
+
+        aiokafka gives up after a request's time, and has taken nothing then. To start over for that would be to ask
+        everything anew of a cluster that is in trouble, for what waits there in its order already.
+        """
+        while True:
+            try:
+                return await self.client.send_batch(batch, topic, partition=partition)
+            except KafkaTimeoutError:
+                continue
 
     def failure(
         self, broken: KafkaError, topic: str, partition: int, messages: Sequence[Message]
