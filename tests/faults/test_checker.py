@@ -126,6 +126,18 @@ async def test_a_commit_that_goes_back_is_told_and_excused_only_where_the_broker
     assert excused.commits_back >= 2 and excused.ok
 
 
+async def test_whether_a_place_went_back_kafkas_own_topic_tells_better_than_a_look():
+    rig = Rig()
+    await rig.produce([1.0, 2.0])
+    await rig.run()
+    of_old, behind = (
+        [Commit(GROUP, light.topics.events, 0, offset, {}) for offset in each] for each in ((2, 1), (1, 2))
+    )
+    for seen, placed, told in ((of_old, behind, 0), (behind, of_old, 1)):
+        held = await held_of(rig.log, light.topics, commits=seen, placed=placed)
+        assert judge(rig.ledger.entries, held).commits_back == told
+
+
 async def test_an_event_that_kafka_acknowledged_and_lost_is_told():
     rig = Rig()
     await rig.produce([1.0, 2.0])

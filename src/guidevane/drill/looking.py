@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from guidevane.errors import GuidevaneError
 from guidevane.ledger import Commit
+from guidevane.log import Partition
+from guidevane.log.kafka.placed import PLACES, placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,3 +66,14 @@ class Looking:
         """Return what was seen since the last time."""
         seen, self.seen = self.seen, []
         return seen
+
+    async def placed(self, since: Mapping[int, int]) -> list[Commit]:
+        """Return all that the groups have committed behind these ends of Kafka's topic of places."""
+        found: list[Commit] = []
+        for number, end in sorted((await self.log.ends(PLACES)).items()):
+            start = since.get(number, 0)
+            for record in await self.log.read(Partition(PLACES, number), start, end) if start < end else ():
+                at = placed(record)
+                if at is not None and at.group in self.groups and at.partition.topic == self.groups[at.group][0]:
+                    found.append(Commit(at.group, *at.partition, at.offset, {}))
+        return found

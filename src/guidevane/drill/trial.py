@@ -12,6 +12,7 @@ from guidevane.drill.waiting import until
 from guidevane.errors import GuidevaneError, Misconfigured
 from guidevane.ledger import Allowance, Oracle, Recovery, Verdict, held_of, judge, recovery
 from guidevane.ledger.held import hot_topics
+from guidevane.log.kafka.placed import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ class Trying:
         """Try a fault. What goes wrong in trying is a complaint, not an end."""
         complaints: list[str] = []
         scene, topics = self.scene, self.scene.platform.pipeline.topics
-        since = {topic: await scene.log.ends(topic) for topic in hot_topics(topics)}
+        since = {topic: await scene.log.ends(topic) for topic in (*hot_topics(topics), PLACES)}
         self.looking.take()
         self.tell(fault.name, "load")
         began_us = scene.clock.now_us()
@@ -171,7 +172,11 @@ class Trying:
     ) -> Trial:
         entries = self._of(prefix)
         held = await held_of(
-            self.scene.log, self.scene.platform.pipeline.topics, since=since, commits=self.looking.take()
+            self.scene.log,
+            self.scene.platform.pipeline.topics,
+            since=since,
+            commits=self.looking.take(),
+            placed=await self.looking.placed(since[PLACES]),
         )
         # Where outcomes are written in transactions, a zombie is fenced by the broker: nothing is excused.
         behind_zombie = fault.behind_zombie and self.scene.platform.delivery == "effective"

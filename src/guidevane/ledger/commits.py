@@ -18,8 +18,8 @@ _Answers = dict[tuple[str, int, int | None], int]
 
 
 def back(held: Held) -> Iterator[Finding]:
-    """Tell of each commit that is lower than one that was seen before."""
-    for looks in _by_place(held).values():
+    """Tell of each commit that is lower than one before: of all, or, where Kafka was not asked, of those seen."""
+    for looks in _by_place(held.placed or held.commits).values():
         reached = -1
         for look in looks:
             if look.offset < reached:
@@ -34,14 +34,14 @@ def ahead(held: Held) -> Iterator[Finding]:
     for topic in {commit.topic for commit in held.commits}:
         for record in held.records.get(topic, ()):
             inputs[topic, record.partition].append(record)
-    for (_, topic, number), looks in _by_place(held).items():
+    for (_, topic, number), looks in _by_place(held.commits).items():
         yield from _ahead_of_one(looks, inputs[topic, number], answers, held)
 
 
-def _by_place(held: Held) -> dict[tuple[str, str, int], list[Commit]]:
-    """Return what was seen of each group's place in a partition, in order."""
+def _by_place(commits: Sequence[Commit]) -> dict[tuple[str, str, int], list[Commit]]:
+    """Return each group's places in a partition, in order."""
     seen: dict[tuple[str, str, int], list[Commit]] = defaultdict(list)
-    for commit in held.commits:
+    for commit in commits:
         seen[commit.group, commit.topic, commit.partition].append(commit)
     return seen
 

@@ -38,11 +38,15 @@ class Commit:
 
 @dataclass(frozen=True)
 class Held:
-    """Records by topic, each partition in its order, and the commits in the order in which they were seen."""
+    """Records by topic, each partition in its order, and the commits in the order in which they were seen.
+
+    ``placed`` are all commits, as Kafka has kept them: a look sees some, and a broker that wakes may tell old ones.
+    """
 
     topics: Topics
     records: Mapping[str, Sequence[Record]]
     commits: Sequence[Commit] = ()
+    placed: Sequence[Commit] = ()
 
     @cached_property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -85,7 +89,12 @@ def hot_topics(topics: Topics) -> tuple[str, ...]:
 
 
 async def held_of(
-    log: Log, topics: Topics, *, since: Mapping[str, Mapping[int, int]] | None = None, commits: Sequence[Commit] = ()
+    log: Log,
+    topics: Topics,
+    *,
+    since: Mapping[str, Mapping[int, int]] | None = None,
+    commits: Sequence[Commit] = (),
+    placed: Sequence[Commit] = (),
 ) -> Held:
     """Read everything from ``since`` (by topic and partition; default: the start) to the end as it is now."""
     records: dict[str, list[Record]] = {}
@@ -96,7 +105,7 @@ async def held_of(
             start = began.get(number, 0)
             if start < end:
                 records[topic].extend(await log.read(Partition(topic, number), start, end))
-    return Held(topics, records, commits)
+    return Held(topics, records, commits, placed)
 
 
 def _by_id(records: Sequence[Record]) -> dict[str, list[Record]]:

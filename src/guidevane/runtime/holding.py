@@ -119,12 +119,13 @@ class Holding:
         return longest
 
     def to_commit(self) -> dict[Partition, Place]:
-        """Return the places that have moved since they were committed."""
-        return {partition: self.owned[partition].place for partition in self._dirty if partition in self.owned}
+        """Hand over, once, the places that have moved: more may land while they are committed."""
+        moved, self._dirty = self._dirty, set()
+        return {partition: self.owned[partition].place for partition in moved if partition in self.owned}
 
-    def committed(self, places: Mapping[Partition, Place]) -> None:
-        """Note that these are committed."""
-        self._dirty -= places.keys()
+    def not_committed(self, places: Mapping[Partition, Place]) -> None:
+        """Take places back that were not committed, where they are owned still."""
+        self._dirty |= places.keys() & self.owned.keys()
 
     def to_remember(self) -> Mapping[int, Changes]:
         """Hand over, once, what the stages remember of what is answered, by stage."""

@@ -98,7 +98,7 @@ class Worker:
         self.holding = Holding(self.route, self.pacing)
         self._consumer: Consumer | None = None
         self._delivery: Delivery | None = None
-        self._writing = asyncio.Lock()
+        self._committing = asyncio.Lock()
         self._generation = 0
         self._took_over = False
         self._joined = asyncio.Event()
@@ -277,29 +277,29 @@ class Worker:
                 consumer.seek(partition, place.offset if place is not None else 0)
 
     async def _commit(self, consumer: Consumer, delivery: Delivery) -> None:
-        places = self.holding.to_commit()
-        if not places:
-            return
-        await self._write(delivery)
-        try:
-            await delivery.commit(consumer, places)
-        except Fenced as lost:
-            # Nothing depends on a commit but the length of the next takeover; if the partitions are
-            # really gone, the group tells us so by revoking them.
-            _log.warning("not committed: %s", lost)
-            if isinstance(lost, Ousted):
-                self._readiness.twins.ousted()
-            return
-        self.holding.committed(places)
+        # A rebalance commits beside the loop. Neither may commit what the other is still writing, and a commit that
+        # waits for its coordinator would take the place back if it were heard behind one that had more to say.
+        async with self._committing:
+            places = self.holding.to_commit()
+            if not places:
+                return
+            await self._write(delivery)
+            try:
+                await delivery.commit(consumer, places)
+            except Fenced as lost:
+                # Nothing depends on a commit but the length of the next takeover; if the partitions are
+                # really gone, the group tells us so by revoking them.
+                _log.warning("not committed: %s", lost)
+                if isinstance(lost, Ousted):
+                    self._readiness.twins.ousted()
+                self.holding.not_committed(places)
 
     async def _write(self, delivery: Delivery) -> None:
         """Write down what the stages remember of what is answered: the answers are durable, the offsets wait."""
-        # A rebalance commits beside the loop: neither may commit what the other is still writing.
-        async with self._writing:
-            unwritten = self.holding.to_remember()
-            if unwritten:
-                self.fence.check()
-                await delivery.remember(self.route.remembered(unwritten))
+        unwritten = self.holding.to_remember()
+        if unwritten:
+            self.fence.check()
+            await delivery.remember(self.route.remembered(unwritten))
 
     async def _settle(self, consumer: Consumer, delivery: Delivery, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""

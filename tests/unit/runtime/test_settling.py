@@ -1,18 +1,20 @@
-"""Given writes that nobody has acknowledged, when partitions change hands, then what they answer is answered once."""
+"""Given writes or commits that nobody has acknowledged, when partitions change hands, then none of it is undone."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from tests.unit.runtime.test_worker import FAST, upper, worker
 
 from guidevane.errors import Retryable
-from guidevane.log import Message, Partition
+from guidevane.log import Fetch, Message, Partition
 from guidevane.log.memory import MemoryLog
+from guidevane.log.memory.group import MemoryConsumer
 from guidevane.log.memory.producer import MemoryProducer
-from guidevane.runtime.stage import origin_of
+from guidevane.runtime.stage import Stage, origin_of
 from guidevane.runtime.worker import UNSETTLED
 
 EVENTS = Partition("p.events", 0)
@@ -102,3 +104,45 @@ async def test_what_is_still_on_its_way_is_waited_for_before_anybody_looks_what_
     stop.set()
     await life
     assert [origin_of(record, first=False) for record in log.records("p.out")] == [0, 1, 2, 3, 4]
+
+
+async def test_a_commit_that_waits_for_its_coordinator_is_not_heard_behind_one_that_has_more_to_say():
+    log, gates = MemoryLog(1), [asyncio.Event(), asyncio.Event()]
+    committed: list[int] = []
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def handle(records):
+        for record in records:
+            await gates[record.offset].wait()
+        return [Message(record.key, record.value) for record in records]
+
+    class Slow(MemoryConsumer):
+        async def commit(self, offsets):
+            if first.is_set():
+                second.set()
+            else:
+                first.set()
+                # As aiokafka's: each caller tries for itself, and who comes later may find the coordinator first.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(second.wait(), 0.3)
+            committed.extend(place.offset for place in offsets.values())
+            await super().commit(offsets)
+
+    stage = Stage(name="one", input="p.events", output="p.out", handle=handle, first=True, concurrency=2)
+    room = worker(log, [stage], limits=replace(FAST, fetch=Fetch(max_records=1)))
+    members = log.group("g")
+    log.consumer = lambda topics, *, instance, listener, fetch, **_: Slow(
+        log, tuple(topics), fetch, members, instance, listener
+    )
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(2)])
+    await until(lambda: room.pacing.records == 2)
+    gates[0].set()
+    await until(first.is_set)
+    # While the loop waits for its commit, a rebalance lets land what is under way, and commits that.
+    gates[1].set()
+    await change_hands(room)
+    stop.set()
+    await life
+    assert committed == [1, 2]

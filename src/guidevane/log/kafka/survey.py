@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from guidevane.errors import Misconfigured
 from guidevane.log.kafka.admin import create
 from guidevane.log.kafka.connection import started
+from guidevane.log.kafka.placed import PLACES
 from guidevane.log.kafka.refusals import trouble
 from guidevane.log.kafka.replicas import replicas_of
 from guidevane.topics import TopicSpec
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CLOCK = TopicSpec("guidevane.doctor", 1, {"message.timestamp.type": "LogAppendTime", "retention.ms": "60000"})
 """Where the broker is made to stamp a record, so that its clock can be read."""
-INTERNAL = ("__consumer_offsets", "__transaction_state")
+INTERNAL = (PLACES, "__transaction_state")
 """Where Kafka keeps the places of groups, and what becomes of transactions."""
 _FETCH = 1
 # The newest version of Fetch that each release speaks, as its protocol guide lists them.
