@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from guidevane.log import Consumer, Message, Partition
+    from guidevane.log import Committed, Consumer, Message, Partition
     from guidevane.runtime.places import Place
 
 
@@ -51,7 +51,7 @@ class Delivery(Protocol):
         """Write what stages remember of answers that are acknowledged, unless it went with them."""
         ...
 
-    async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:
+    async def commit(self, consumer: Consumer, places: Mapping[Partition, Committed]) -> None:
         """Write down places whose answers are acknowledged, unless it is done."""
         ...
 

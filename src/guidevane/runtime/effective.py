@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from guidevane.clock import Clock
-    from guidevane.log import Consumer, Message, Partition, Producer
+    from guidevane.log import Committed, Consumer, Message, Partition, Producer
     from guidevane.runtime.lingering import Lingering
     from guidevane.runtime.places import Place
     from guidevane.telemetry.metrics import Metrics
@@ -63,10 +63,10 @@ class Effective(Delivery, Outbox):
         for acknowledged in [await self.producer.post(*each) for each in told]:
             await acknowledged
 
-    async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:
+    async def commit(self, consumer: Consumer, places: Mapping[Partition, Committed]) -> None:
         """Commit through the group, which refuses where we are no longer its member."""
         started_s = self.clock.monotonic_s()
-        await consumer.commit({partition: place.committed() for partition, place in places.items()})
+        await consumer.commit(places)
         self.metrics.observe(names.COMMIT_DURATION_SECONDS, self.clock.monotonic_s() - started_s)
 
     async def disown(self) -> None:

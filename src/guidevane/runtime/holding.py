@@ -15,11 +15,10 @@ from guidevane.telemetry import names
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from guidevane.log import Partition, Record
+    from guidevane.log import Committed, Partition, Record
     from guidevane.runtime.delivery import Delivery
     from guidevane.runtime.flight import Route
     from guidevane.runtime.pacing import Pacing
-    from guidevane.runtime.places import Place
     from guidevane.runtime.stage import Changes
     from guidevane.runtime.takeover import Ownership
 
@@ -118,12 +117,12 @@ class Holding:
                 longest[partition] = min(since_s, longest.get(partition, since_s))
         return longest
 
-    def to_commit(self) -> dict[Partition, Place]:
-        """Hand over, once, the places that have moved: more may land while they are committed."""
+    def to_commit(self) -> dict[Partition, Committed]:
+        """Hand over, once, the places that have moved, as they are: more may land while they are committed."""
         moved, self._dirty = self._dirty, set()
-        return {partition: self.owned[partition].place for partition in moved if partition in self.owned}
+        return {partition: self.owned[partition].place.committed() for partition in moved if partition in self.owned}
 
-    def not_committed(self, places: Mapping[Partition, Place]) -> None:
+    def not_committed(self, places: Mapping[Partition, Committed]) -> None:
         """Take places back that were not committed, where they are owned still."""
         self._dirty |= places.keys() & self.owned.keys()
 

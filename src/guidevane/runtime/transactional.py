@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from guidevane.clock import Clock
-    from guidevane.log import Consumer, Log, Message, Partition, Transactions
+    from guidevane.log import Committed, Consumer, Log, Message, Partition, Transactions
     from guidevane.runtime.fence import Fence
     from guidevane.runtime.places import Place
     from guidevane.telemetry.metrics import Metrics
@@ -217,7 +217,7 @@ class Transactional(Delivery):
     async def remember(self, told: Sequence[tuple[str, int, Sequence[Message]]]) -> None:
         """Do nothing: it was committed with the answers."""
 
-    async def commit(self, consumer: Consumer, places: Mapping[Partition, Place]) -> None:
+    async def commit(self, consumer: Consumer, places: Mapping[Partition, Committed]) -> None:
         """Do nothing: the places were committed with the answers."""
 
     async def disown(self) -> None:

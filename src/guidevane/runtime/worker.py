@@ -17,7 +17,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Ousted, Retryable
+from guidevane.errors import Fenced, GuidevaneError, Misconfigured, Retryable
+from guidevane.runtime.committing import Committing
 from guidevane.runtime.fence import Fence
 from guidevane.runtime.flight import Route
 from guidevane.runtime.holding import Holding
@@ -98,7 +99,7 @@ class Worker:
         self.holding = Holding(self.route, self.pacing)
         self._consumer: Consumer | None = None
         self._delivery: Delivery | None = None
-        self._committing = asyncio.Lock()
+        self._committing: Committing | None = None
         self._generation = 0
         self._took_over = False
         self._joined = asyncio.Event()
@@ -168,18 +169,22 @@ class Worker:
         try:
             await consumer.start()
             self._consumer = consumer
+            committing = self._committing = Committing(
+                consumer, delivery, self.holding, self.route, self._readiness.twins.ousted
+            )
             try:
-                await self._loop(consumer, delivery, stop)
+                await self._loop(consumer, delivery, committing, stop)
             except TooManyDeadLetters:
                 # What was answered before stays answered; the rest is read again when somebody has mended it.
-                await self._commit(consumer, delivery)
+                await committing.now()
                 raise
             self.health.ready(False, "draining")
-            await self._settle(consumer, delivery, self.limits.drain_s)
+            await self._settle(committing, self.limits.drain_s)
         finally:
             self._consumer = None
             self._readiness.end()
             await self._abandon()
+            self._committing = None
             if not (stop.is_set() or self.fence.closed):
                 # As long as we are a member nobody else reads the outputs, for what is still on its way there.
                 await delivery.settled(self.limits.settle_s)
@@ -190,7 +195,7 @@ class Worker:
                     async with asyncio.timeout(_CLOSE_S):
                         await close()
 
-    async def _loop(self, consumer: Consumer, delivery: Delivery, stop: asyncio.Event) -> None:
+    async def _loop(self, consumer: Consumer, delivery: Delivery, committing: Committing, stop: asyncio.Event) -> None:
         committed_s = self.clock.monotonic_s()
         self._readiness.begin()
         paused: list[Partition] = []
@@ -201,18 +206,12 @@ class Worker:
                 self._readiness.got_further()
             if self.clock.monotonic_s() - committed_s >= self.limits.commit_every_s:
                 self._readiness.take_stock(consumer, self.holding)
-                await self._commit(consumer, delivery)
+                committing.beside()
                 committed_s = self.clock.monotonic_s()
+            if await committing.overdue(self.limits.poll_s):
+                continue
             self._readiness.look_when_due()
-            if self.pacing.full and not paused:
-                paused = sorted(consumer.assignment())
-                consumer.pause(paused)
-                self.metrics.gauge(names.PAUSED, 1, reason=self.pacing.reason)
-            elif paused and not self.pacing.full:
-                consumer.resume(paused)
-                paused = []
-                self.metrics.gauge(names.PAUSED, 0, reason="records")
-                self.metrics.gauge(names.PAUSED, 0, reason="bytes")
+            paused = self._paced(consumer, paused)
             if self.pacing.full:
                 # Fetching goes on, for the group's sake, and brings nothing; answers wake us.
                 await consumer.fetch(timeout_s=0)
@@ -235,6 +234,19 @@ class Worker:
                 self.holding.launch(found, delivery, consumer.ends_seen)
             else:
                 await self._rewind(consumer, found)
+
+    def _paced(self, consumer: Consumer, paused: list[Partition]) -> list[Partition]:
+        """Pause what is fetched, or go on with it; return what is paused now."""
+        if self.pacing.full and not paused:
+            paused = sorted(consumer.assignment())
+            consumer.pause(paused)
+            self.metrics.gauge(names.PAUSED, 1, reason=self.pacing.reason)
+        elif paused and not self.pacing.full:
+            consumer.resume(paused)
+            paused = []
+            self.metrics.gauge(names.PAUSED, 0, reason="records")
+            self.metrics.gauge(names.PAUSED, 0, reason="bytes")
+        return paused
 
     def _unowned(self, consumer: Consumer) -> list[Partition]:
         return sorted(consumer.assignment() - self.holding.owned.keys())
@@ -276,37 +288,14 @@ class Worker:
             if partition in consumer.assignment():
                 consumer.seek(partition, place.offset if place is not None else 0)
 
-    async def _commit(self, consumer: Consumer, delivery: Delivery) -> None:
-        # A rebalance commits beside the loop. Neither may commit what the other is still writing, and a commit that
-        # waits for its coordinator would take the place back if it were heard behind one that had more to say.
-        async with self._committing:
-            places = self.holding.to_commit()
-            if not places:
-                return
-            await self._write(delivery)
-            try:
-                await delivery.commit(consumer, places)
-            except Fenced as lost:
-                # Nothing depends on a commit but the length of the next takeover; if the partitions are
-                # really gone, the group tells us so by revoking them.
-                _log.warning("not committed: %s", lost)
-                if isinstance(lost, Ousted):
-                    self._readiness.twins.ousted()
-                self.holding.not_committed(places)
-
-    async def _write(self, delivery: Delivery) -> None:
-        """Write down what the stages remember of what is answered: the answers are durable, the offsets wait."""
-        unwritten = self.holding.to_remember()
-        if unwritten:
-            self.fence.check()
-            await delivery.remember(self.route.remembered(unwritten))
-
-    async def _settle(self, consumer: Consumer, delivery: Delivery, within_s: float) -> None:
+    async def _settle(self, committing: Committing, within_s: float) -> None:
         """Let what is in flight land, for so long; commit what landed."""
         await self.holding.all_landed(within_s)
-        await self._commit(consumer, delivery)
+        await committing.now()
 
     async def _abandon(self) -> None:
+        if self._committing is not None:
+            await self._committing.cancel()
         await self.holding.abandon()
         if self._delivery is not None:
             await self._delivery.disown()
@@ -316,9 +305,9 @@ class Worker:
         self.health.ready(False, "rebalancing")
         self._generation += 1
         self._joined.clear()
-        if partitions and self._consumer is not None and self._delivery is not None:
+        if partitions and self._committing is not None:
             try:
-                await self._settle(self._consumer, self._delivery, self.limits.session_s / 2)
+                await self._settle(self._committing, self.limits.session_s / 2)
             except GuidevaneError as unsettled:
                 _log.warning("not all was settled before the partitions went: %s", unsettled)
         await self._abandon()

@@ -14,6 +14,7 @@ from guidevane.log import Fetch, Message, Partition
 from guidevane.log.memory import MemoryLog
 from guidevane.log.memory.group import MemoryConsumer
 from guidevane.log.memory.producer import MemoryProducer
+from guidevane.runtime import committing
 from guidevane.runtime.stage import Stage, origin_of
 from guidevane.runtime.worker import UNSETTLED
 
@@ -108,7 +109,7 @@ async def test_what_is_still_on_its_way_is_waited_for_before_anybody_looks_what_
 
 async def test_a_commit_that_waits_for_its_coordinator_is_not_heard_behind_one_that_has_more_to_say():
     log, gates = MemoryLog(1), [asyncio.Event(), asyncio.Event()]
-    committed: list[int] = []
+    told: list[int] = []
     first, second = asyncio.Event(), asyncio.Event()
 
     async def handle(records):
@@ -125,7 +126,7 @@ async def test_a_commit_that_waits_for_its_coordinator_is_not_heard_behind_one_t
                 # As aiokafka's: each caller tries for itself, and who comes later may find the coordinator first.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(second.wait(), 0.3)
-            committed.extend(place.offset for place in offsets.values())
+            told.extend(place.offset for place in offsets.values())
             await super().commit(offsets)
 
     stage = Stage(name="one", input="p.events", output="p.out", handle=handle, first=True, concurrency=2)
@@ -145,4 +146,46 @@ async def test_a_commit_that_waits_for_its_coordinator_is_not_heard_behind_one_t
     await change_hands(room)
     stop.set()
     await life
-    assert committed == [1, 2]
+    assert told == [1, 2]
+
+
+class Silent(MemoryConsumer):
+    """Its coordinator does not answer."""
+
+    async def commit(self, offsets):
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("most_s", "more"), [(60.0, 3), (0.0, 0)])
+async def test_while_nobody_answers_commits_events_go_on_but_not_for_ever(monkeypatch, most_s, more):
+    monkeypatch.setattr(committing, "_UNCOMMITTED_S", most_s)
+    log = MemoryLog(1)
+    room = worker(log, [upper("one", "p.events", "p.out", first=True)])
+    members = log.group("g")
+    log.consumer = lambda topics, *, instance, listener, fetch, **_: Silent(
+        log, tuple(topics), fetch, members, instance, listener
+    )
+    stop = asyncio.Event()
+    life = asyncio.create_task(room.run(stop))
+    await log.append("p.events", 0, [Message(None, b"before")])
+    await until(lambda: room.health.report()[0] and len(log.records("p.out")) == 1)
+    ticks = count_ticks(room)
+    await until(lambda: len(ticks) > 3)
+    await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(3)])
+    await until(lambda: len(ticks) > 20)
+    assert len(log.records("p.out")) == 1 + more
+    life.cancel()
+    await asyncio.wait([life])
+
+
+def count_ticks(room) -> list[None]:
+    """Return a list that grows with each turn of the loop."""
+    turns: list[None] = []
+    tick = room.health.tick
+
+    def counted():
+        turns.append(None)
+        tick()
+
+    room.health.tick = counted
+    return turns
