@@ -314,7 +314,11 @@ class Route:
             outputs[topic] = max(outputs.get(topic, 0), await ack + count)
             flight.awaited.pop(place, None)
         if timed is not None:
-            self.meter.acknowledged(timed.stage, self.clock.monotonic_s() - posted_s)
+            took_s = self.clock.monotonic_s() - posted_s
+            self.meter.acknowledged(timed.stage, took_s)
+            for stage in self.stages:
+                if stage.durable is not None:
+                    stage.durable(took_s)
             self._timed(timed)
 
     def _timed(self, timed: _Timed) -> None:

@@ -8,7 +8,7 @@ from guidevane.services.inference.settings import InferenceSettings
 
 async def work(room: Room[InferenceSettings]) -> None:
     """Answer for inference until told to stop."""
-    stage, obey, lifeline = await open_inference(room)
+    stage, obey, lifeline = await open_inference(room, rooms_behind=1)
     await run_hot(room, [stage], obeying={"inference": obey}, beside=[lifeline])
 
 

@@ -29,9 +29,12 @@ MAX_BATCH, CALLS, LEVEL, BEHIND = "max_batch", "calls", "level", "behind_s"
 
 
 async def open_inference(
-    room: Room[InferenceSettings],
+    room: Room[InferenceSettings], *, rooms_behind: int = 0
 ) -> tuple[Stage, Callable[[Control], None], Awaitable[None]]:
-    """Return the stage, its members deployed and warm; what obeys the controller for it; what runs beside it."""
+    """Return the stage, its members deployed and warm; what obeys the controller for it; what runs beside it.
+
+    ``rooms_behind`` is how many rooms write on an answer's way behind this process.
+    """
     # Imported here: Ray takes five seconds, which the other rooms of a fused process use to join.
     from guidevane.services.inference import deployment, judge  # noqa: PLC0415
 
@@ -60,6 +63,7 @@ async def open_inference(
         knobs=knobs,
         patience=Patience(late_s=room.settings.member_timeout_s),
         judge=judge.RayJudge(room.pipeline),
+        rooms_behind=rooms_behind,
     )
     members.attend(inference)
     await _warm_up(room, members, inference.expecting)

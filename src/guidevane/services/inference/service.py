@@ -11,6 +11,7 @@ import numpy as np
 
 from guidevane.errors import Reject
 from guidevane.runtime.stage import Stage
+from guidevane.services.inference.behind import Behind
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Expecting, Took
 from guidevane.services.inference.guard import Guard, Heard
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait for members: to the deadline, but ``least_s`` at least; ``late_s`` where it has passed already.
+    """How long to wait for members: as long as an answer is in time, but ``least_s``; ``late_s`` where none can be.
 
     An event that comes too late is decided all the same: it counts as late, not as lost.
     """
@@ -47,13 +48,15 @@ class Patience:
     least_s: float = 0.1
     late_s: float = 2.0
 
-    def wait_s(self, remaining_s: float) -> float:
+    def wait_s(self, remaining_s: float, behind_s: float = 0.0) -> float:
         """Return how long a batch whose first deadline is ``remaining_s`` away may wait.
 
-        >>> [Patience().wait_s(each) for each in (0.15, 0.01, -3.0)]
-        [0.15, 0.1, 2.0]
+        ``behind_s`` is what an answer takes from here.
+
+        >>> [Patience().wait_s(each, 0.04) for each in (0.25, 0.01, -3.0)]
+        [0.21, 0.1, 2.0]
         """
-        return self.late_s if remaining_s <= 0 else min(max(remaining_s, self.least_s), self.late_s)
+        return self.late_s if remaining_s <= 0 else min(max(remaining_s - behind_s, self.least_s), self.late_s)
 
 
 class Inference:
@@ -70,6 +73,7 @@ class Inference:
         knobs: Knobs | None = None,
         patience: Patience | None = None,
         judge: Judge | None = None,
+        rooms_behind: int = 0,
     ) -> None:
         self.pipeline = pipeline
         deployed = pipeline.ensemble.deployed
@@ -80,7 +84,8 @@ class Inference:
         self.knobs = knobs or Knobs(level=pipeline.degrade.level)
         self.patience = patience or Patience()
         self.expecting = Expecting(pipeline.ensemble)
-        self._triage = Triage(pipeline, self.expecting, self.knobs)
+        self.behind = Behind(self.knobs, slo_s=pipeline.slo.within_ms / 1e3, rooms=rooms_behind)
+        self._triage = Triage(pipeline, self.expecting, self.knobs, self.behind)
         self.dispatch: Dispatch[Row, Result] = Dispatch(self, self._triage, clock)
         self._in_flight = dict.fromkeys(stuck_s, 0)
         self._identity = pipeline.vector.identity
@@ -127,7 +132,8 @@ class Inference:
         if self.knobs.level:
             # Where what waits is sorted by its time, who is late already must not make the others so.
             due_us = [each for each in due_us if each > now_us] or due_us
-        wait_s = self.patience.late_s if items[0].spared else self.patience.wait_s((min(due_us) - now_us) / 1e6)
+        left_s = (min(due_us) - now_us) / 1e6
+        wait_s = self.patience.late_s if items[0].spared else self.patience.wait_s(left_s, self.behind.s)
         sent_s = self.clock.monotonic_s()
         names_ = choice.members or self.pipeline.ensemble.names
         said = await self._ask_all(names_, matrix, wait_s, call)
@@ -208,4 +214,5 @@ def inference_stage(inference: Inference, *, concurrency: int = 1024) -> Stage:
         output=topics.predictions,
         handle=inference,
         concurrency=concurrency,
+        durable=inference.behind.durable,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from guidevane.control.ladder import Choice, Step, reserved, steps
+from guidevane.services.inference.behind import Behind
 from guidevane.services.inference.shares import Shares
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Knobs:
 
     ``calls`` is how many batches may be under way at once; until it was ``told``, more may be where the members seem
     able to take them. ``level`` is how far to degrade (:class:`guidevane.Degrade`),
-    ``behind_s`` how long an answer is on its way after its members have answered.
+    ``behind_s`` how long an answer is on its way after its members have answered, beside what the log takes.
     """
 
     max_batch: int = 256
@@ -74,7 +75,8 @@ class Picked:
 class Triage:
     """Decides over what waits, each time that a batch could leave. Time arrives with the question."""
 
-    def __init__(self, pipeline: Pipeline, expecting: Expecting, knobs: Knobs) -> None:
+    def __init__(self, pipeline: Pipeline, expecting: Expecting, knobs: Knobs, behind: Behind | None = None) -> None:
+        self.behind = behind or Behind(knobs, slo_s=pipeline.slo.within_ms / 1e3)
         self.ensemble = pipeline.ensemble
         self.expecting = expecting
         self.knobs = knobs
@@ -120,7 +122,7 @@ class Triage:
         if self.knobs.level < BY_SLACK:
             return Picked(range(self.next(len(waiting), under_way=under_way)))
         waits_s = self.expecting.waits_s(now_s)
-        line = _Line.of(waiting, now_us + round(self.knobs.behind_s * 1e6))
+        line = _Line.of(waiting, now_us + round(self.behind.s * 1e6))
         ladder = self.ladder(1, waits_s)
         rule, shed = self._give_way(waiting, line, ladder)
         if rule or shed:
