@@ -50,10 +50,11 @@ class Degrade:
 
     ``level`` is where it starts; the controller, or a person, sets another one while it runs (``level`` of room
     ``inference`` on the control topic). At 0 nothing is left out: members are asked, and waited for as long as an
-    answer is in time. From 1 on, what has to wait for members is served by the time that it has left: by all members, by those that will
-    be in time (a quorum at least; the least accurate per millisecond goes first), by the ensemble's ``variant``, by the
-    decision's ``fallback``; and what can no longer be in time is shed before anything is computed. Each level above 1
-    leaves one member more out for everybody, down to the quorum, then all but the variant, then all.
+    answer is in time. From 1 on, what has to wait for members is served by the time that it has left: by all members,
+    by those that will be in time (a quorum at least; the least accurate per millisecond goes first), by the
+    ensemble's ``variant``, by the decision's ``fallback``; and what can no longer be in time is shed before anything
+    is computed. Each level above 1 leaves one member more out for everybody, down to the quorum, then all but the
+    variant, then all.
 
     ``most`` is the highest level that the controller sets by itself, while more comes than the replicas that serve can
     answer in time: 1, or 0 where late and whole is better than in time and less.
