@@ -67,12 +67,12 @@ class Looking:
         seen, self.seen = self.seen, []
         return seen
 
-    async def placed(self, since: Mapping[int, int]) -> list[Commit]:
-        """Return all that the groups have committed behind these ends of Kafka's topic of places."""
+    async def placed(self, log: Log, since: Mapping[int, int]) -> list[Commit]:
+        """Return all that the groups have committed behind these ends of Kafka's topic of places, with all patience."""
         found: list[Commit] = []
-        for number, end in sorted((await self.log.ends(PLACES)).items()):
+        for number, end in sorted((await log.ends(PLACES)).items()):
             start = since.get(number, 0)
-            for record in await self.log.read(Partition(PLACES, number), start, end) if start < end else ():
+            for record in await log.read(Partition(PLACES, number), start, end) if start < end else ():
                 at = placed(record)
                 if at is not None and at.group in self.groups and at.partition.topic == self.groups[at.group][0]:
                     found.append(Commit(at.group, *at.partition, at.offset, {}))

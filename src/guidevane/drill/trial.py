@@ -176,7 +176,7 @@ class Trying:
             self.scene.platform.pipeline.topics,
             since=since,
             commits=self.looking.take(),
-            placed=await self.looking.placed(since[PLACES]),
+            placed=await self.looking.placed(self.scene.log, since[PLACES]),
         )
         # Where outcomes are written in transactions, a zombie is fenced by the broker: nothing is excused.
         behind_zombie = fault.behind_zombie and self.scene.platform.delivery == "effective"
