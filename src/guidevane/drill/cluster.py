@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CLUSTER_S = 30.0
-# Clients give up a broker that says nothing after a request's 30 s, and may ask the same one next who leads.
+# Clients give up a broker that says nothing after a request's time, and may ask the same one next who leads.
 HANG_S = 90.0
 AWAY_S = 12.0
 MOVED_S = 3.0

@@ -317,8 +317,8 @@ class Route:
             took_s = self.clock.monotonic_s() - posted_s
             self.meter.acknowledged(timed.stage, took_s)
             for stage in self.stages:
-                if stage.durable is not None:
-                    stage.durable(took_s)
+                if stage.on_durable is not None:
+                    stage.on_durable(took_s)
             self._timed(timed)
 
     def _timed(self, timed: _Timed) -> None:

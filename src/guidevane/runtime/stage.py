@@ -91,7 +91,7 @@ class Stage:
     ``concurrency`` is how many batches may be handled at once; their answers keep their order.
     ``recall`` and ``recall_records`` let a stage that remembers (such as deduplication) rebuild
     what it knew from what it wrote. ``memory`` is for what no few outputs can tell; it wants a
-    ``concurrency`` of 1. ``trial`` is for a handler that runs an author's code in the room's process. ``durable``
+    ``concurrency`` of 1. ``trial`` is for a handler that runs an author's code in the room's process. ``on_durable``
     is told of each batch how many seconds the log took to make durable what the worker's last stage answered.
     """
 
@@ -106,7 +106,7 @@ class Stage:
     patience_s: float = 30.0
     memory: Memory | None = None
     trial: Trial | None = None
-    durable: Callable[[float], None] | None = None
+    on_durable: Callable[[float], None] | None = None
 
 
 def origin_of(record: Record, *, first: bool) -> int | None:

@@ -58,6 +58,14 @@ class Log(MemoryLog):
         return Insistent(self)
 
 
+def consume_by(kind: type[MemoryConsumer], log: MemoryLog) -> None:
+    """Have the members of the log's one group be of a kind."""
+    members = log.group("g")
+    log.consumer = lambda topics, *, instance, listener, fetch, **_: kind(
+        log, tuple(topics), fetch, members, instance, listener
+    )
+
+
 async def until(true, within_s=5.0):
     async with asyncio.timeout(within_s):
         while not true():
@@ -131,10 +139,7 @@ async def test_a_commit_that_waits_for_its_coordinator_is_not_heard_behind_one_t
 
     stage = Stage(name="one", input="p.events", output="p.out", handle=handle, first=True, concurrency=2)
     room = worker(log, [stage], limits=replace(FAST, fetch=Fetch(max_records=1)))
-    members = log.group("g")
-    log.consumer = lambda topics, *, instance, listener, fetch, **_: Slow(
-        log, tuple(topics), fetch, members, instance, listener
-    )
+    consume_by(Slow, log)
     stop = asyncio.Event()
     life = asyncio.create_task(room.run(stop))
     await log.append("p.events", 0, [Message(None, b"e%d" % i) for i in range(2)])
@@ -161,10 +166,7 @@ async def test_while_nobody_answers_commits_events_go_on_but_not_for_ever(monkey
     monkeypatch.setattr(committing, "_UNCOMMITTED_S", most_s)
     log = MemoryLog(1)
     room = worker(log, [upper("one", "p.events", "p.out", first=True)])
-    members = log.group("g")
-    log.consumer = lambda topics, *, instance, listener, fetch, **_: Silent(
-        log, tuple(topics), fetch, members, instance, listener
-    )
+    consume_by(Silent, log)
     stop = asyncio.Event()
     life = asyncio.create_task(room.run(stop))
     await log.append("p.events", 0, [Message(None, b"before")])

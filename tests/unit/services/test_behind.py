@@ -22,7 +22,7 @@ def test_what_is_behind_is_what_was_told_and_a_write_for_each_room(rooms, most_s
     behind = Behind(Knobs(behind_s=0.01), slo_s=2.0, rooms=rooms)
     assert behind.s == pytest.approx(0.01)
     for _ in range(100):
-        behind.durable(0.02)
+        behind.learn(0.02)
     assert behind.s == pytest.approx(most_s, rel=1e-3)
 
 
@@ -31,11 +31,11 @@ def test_slow_writes_are_believed_sooner_than_quick_ones_and_a_log_that_stands_l
     draws = random.Random(1)
     believed_s = []
     for _ in range(20_000):
-        behind.durable(draws.uniform(0.0, 0.1))
+        behind.learn(draws.uniform(0.0, 0.1))
         believed_s.append(behind.s)
     assert statistics.mean(believed_s) == pytest.approx(0.076, abs=0.002)
     for _ in range(100):
-        behind.durable(30.0)
+        behind.learn(30.0)
     assert behind.s == pytest.approx(0.1)
 
 
@@ -49,7 +49,7 @@ def test_nobody_is_waited_for_past_the_moment_in_which_an_answer_is_in_time():
 async def test_a_stage_is_told_how_long_the_log_took_for_what_the_last_one_answered():
     log, told = Log(), []
     stages = [upper("one", "p.events", "p.mid", first=True), upper("two", "p.mid", "p.out")]
-    room = worker(log, [replace(stages[0], durable=told.append), stages[1]])
+    room = worker(log, [replace(stages[0], on_durable=told.append), stages[1]])
     stop = asyncio.Event()
     life = asyncio.create_task(room.run(stop))
     log.answers.clear()

@@ -32,7 +32,7 @@ class Behind:
         """Return the seconds."""
         return self._knobs.behind_s + min(self._writes * self._took_s, self._most_s)
 
-    def durable(self, took_s: float) -> None:
-        """Take note of how long the log took for a batch of answers."""
+    def learn(self, took_s: float) -> None:
+        """Take note of how long the log took to make a batch of answers durable."""
         more_s = took_s - self._took_s
         self._took_s += more_s * (_UP if more_s > 0 else _DOWN)

@@ -11,7 +11,6 @@ import numpy as np
 
 from guidevane.errors import Reject
 from guidevane.runtime.stage import Stage
-from guidevane.services.inference.behind import Behind
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Expecting, Took
 from guidevane.services.inference.guard import Guard, Heard
@@ -84,8 +83,8 @@ class Inference:
         self.knobs = knobs or Knobs(level=pipeline.degrade.level)
         self.patience = patience or Patience()
         self.expecting = Expecting(pipeline.ensemble)
-        self.behind = Behind(self.knobs, slo_s=pipeline.slo.within_ms / 1e3, rooms=rooms_behind)
-        self._triage = Triage(pipeline, self.expecting, self.knobs, self.behind)
+        self._triage = Triage(pipeline, self.expecting, self.knobs, rooms_behind=rooms_behind)
+        self.behind = self._triage.behind
         self.dispatch: Dispatch[Row, Result] = Dispatch(self, self._triage, clock)
         self._in_flight = dict.fromkeys(stuck_s, 0)
         self._identity = pipeline.vector.identity
@@ -214,5 +213,5 @@ def inference_stage(inference: Inference, *, concurrency: int = 1024) -> Stage:
         output=topics.predictions,
         handle=inference,
         concurrency=concurrency,
-        durable=inference.behind.durable,
+        on_durable=inference.behind.learn,
     )

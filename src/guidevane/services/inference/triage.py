@@ -75,8 +75,8 @@ class Picked:
 class Triage:
     """Decides over what waits, each time that a batch could leave. Time arrives with the question."""
 
-    def __init__(self, pipeline: Pipeline, expecting: Expecting, knobs: Knobs, behind: Behind | None = None) -> None:
-        self.behind = behind or Behind(knobs, slo_s=pipeline.slo.within_ms / 1e3)
+    def __init__(self, pipeline: Pipeline, expecting: Expecting, knobs: Knobs, *, rooms_behind: int = 0) -> None:
+        self.behind = Behind(knobs, slo_s=pipeline.slo.within_ms / 1e3, rooms=rooms_behind)
         self.ensemble = pipeline.ensemble
         self.expecting = expecting
         self.knobs = knobs
