@@ -18,17 +18,17 @@ from fastavro.read import SchemaResolutionError
 from guidevane.errors import Reject
 from guidevane.picker import picker
 from guidevane.pieces import Layout
-from guidevane.reader import GIVEN_UP, reader
+from guidevane.reader import GIVEN_UP, cutter, reader
 from guidevane.schema import lends, own
 from guidevane.skim import skimmer
 from guidevane.writer import UNFIT, writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from guidevane.catalogue import Catalogue
     from guidevane.log import Headers
-    from guidevane.reader import Read
+    from guidevane.reader import Cut, Read
     from guidevane.schema import Schema
 
 MAX_BYTES = 1 << 20
@@ -133,15 +133,16 @@ class Codec:
         schema = self._schema(name, None)
         return Layout(schema.parsed, _frame(schema))
 
-    def plain(self, name: str, *, version: int) -> tuple[bytes, Read] | None:
+    def plain(self, name: str, fields: Collection[str], *, version: int) -> tuple[bytes, Cut] | None:
         """Return what the values of a contract's own version begin with, and what reads them from there.
 
-        It raises one of ``GIVEN_UP`` where it does not know a value to be right; a decoder then says what it is.
-        ``None`` where a decoder must look first: at what may cost more than its length.
+        It tells where ``fields`` lie, too (:func:`guidevane.reader.cutter`), and raises one of ``GIVEN_UP`` where it
+        does not know a value to be right; a decoder then says what it is. ``None`` where a decoder must look first: at
+        what may cost more than its length.
         """
         schema = self._schema(name, version)
-        read = None if skimmer(schema.parsed) is not None else reader(schema.parsed)
-        return None if read is None else (_frame(schema), read)
+        cut = None if skimmer(schema.parsed) is not None else cutter(schema.parsed, fields)
+        return None if cut is None else (_frame(schema), cut)
 
     def decoder(self, name: str, *, version: int | None = None, trusted: bool = False) -> Decoder:
         """Return what decodes values of one contract into one version (the latest where none is given).

@@ -13,9 +13,10 @@ from guidevane.fitting import fitting
 from guidevane.plain import PlainJson
 from guidevane.reader import GIVEN_UP
 from guidevane.repeated import repeated_key
+from guidevane.writer import SIZES, long
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
     from guidevane.event import Event
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 
 _FLOATS = {"float", "double"}
 _FLAT = {"string", "bytes", "boolean", "enum", "fixed"}
-_INT_BOUNDS = (-(1 << 31), (1 << 31) - 1)
+_INT_BOUNDS: tuple[float, float] = (-(1 << 31), (1 << 31) - 1)
 MAX_HEADERS = 128
 
 
 class Contract:
     """Reads a pipeline's events, Avro or JSON, and holds them to their contract.
 
-    ``encode`` writes an event as the contract's own Avro; ``decode`` reads what ``encode`` wrote, unchecked.
+    ``encode`` writes an event as the contract's own Avro, :meth:`renamed` only its personal fields; ``decode`` reads
+    what ``encode`` wrote, unchecked.
 
     >>> from guidevane.catalogue import Catalogue
     >>> from guidevane.codec import Codec
@@ -56,14 +58,16 @@ class Contract:
         texts = {"string", "bytes"}
         self._texts = [name for name in event.fields if event.kinds(name) & texts and not event.kinds(name) - _FLAT]
         quick_time = event.time if event.time is not None and event.in_microseconds(event.time) else None
-        self._fits = fitting(
-            event.key, self._bounds, self._texts, event.longest, time=quick_time, since=event.time_bounds_us(0)[0]
-        )
+        since = event.time_bounds_us(0)[0]
+        self._fits = fitting(event.key, self._bounds, self._texts, event.longest, time=quick_time, since=since)
         self._nested = [name for name in event.fields if name not in numeric and event.kinds(name) - _FLAT]
-
-        plain = codec.plain(event.name, version=event.version)
+        plain = codec.plain(event.name, event.pii, version=event.version)
         # What the quick way does not look at, it must not pass.
         self._quick = None if self._nested or quick_time != event.time else plain
+        # It gives up where an int has more than 32 bits.
+        bounds = [(name, low, high) for name, low, high in self._bounds if (low, high) != _INT_BOUNDS]
+        self._fits_too = fitting(event.key, bounds, self._texts, event.longest, time=quick_time, since=since)
+        self._personal = [(name, _branch(event, name)) for name in event.fields if name in event.pii]
 
     @property
     def unknown_fields(self) -> int:
@@ -77,18 +81,41 @@ class Contract:
         Causes: those of :meth:`guidevane.codec.Codec.decoder`; for JSON "malformed", "duplicate_key", "missing_field",
         "wrong_type"; for both "empty_key", "not_finite", "out_of_range", "too_long", "bad_time", "too_many_headers".
         """
+        return self.cut(record)[0]
+
+    def cut(self, record: Record) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+        """Return what :meth:`read` does, and where the value holds personal fields, for :meth:`renamed`.
+
+        That is where each begins and ends, in the schema's order; ``None`` for a value that is not as the contract
+        itself writes it.
+        """
         value = record.value
         if self._quick is not None and not record.headers and type(value) is bytes and len(value) <= self._max_bytes:
-            frame, read = self._quick
+            frame, cut = self._quick
             if value[:FRAME_BYTES] == frame:
                 try:
-                    body = read(value, FRAME_BYTES)
-                    if self._fits(body, self.event.time_bounds_us(record.timestamp_us)[1]):
-                        return body
+                    found = cut(value, FRAME_BYTES)
+                    if self._fits_too(found[0], self.event.time_bounds_us(record.timestamp_us)[1]):
+                        return found
                 except GIVEN_UP:
                     # Not plain, or not right: looked at below.
                     pass
-        return self._judged(record)
+        return self._judged(record), None
+
+    def renamed(self, value: bytes, body: Mapping[str, Any], places: Sequence[int]) -> bytes:
+        """Return a value that was cut, with the personal fields as ``body`` has them now: short texts, or null.
+
+        It reads as what ``encode`` would give, at a fifth of the price.
+        """
+        if not places:
+            return value
+        parts, at, ahead = list[bytes](), 0, iter(places)
+        for (name, branch), begin, end in zip(self._personal, ahead, ahead, strict=True):
+            if (text := body[name]) is not None:
+                new = text.encode()
+                parts += value[at:begin], branch, SIZES[len(new)], new
+                at = end
+        return b"".join([*parts, value[at:]])
 
     def _judged(self, record: Record) -> dict[str, Any]:
         value = record.value
@@ -169,6 +196,12 @@ class Contract:
 
 _SPACE = b" \t\r\n"
 _JSON_STARTS = frozenset(_SPACE + b"{")
+
+
+def _branch(event: Event, name: str) -> bytes:
+    """Return what stands before a text in a field: nothing, or its branch of a union."""
+    (kind,) = (field["type"] for field in event.parsed["fields"] if field["name"] == name)
+    return long([branch != "null" for branch in kind].index(True)) if isinstance(kind, list) else b""
 
 
 def _bounded(event: Event, name: str) -> bool:

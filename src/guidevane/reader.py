@@ -13,10 +13,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import TypeAlias
 
     Read: TypeAlias = Callable[[bytes, int], dict[str, Any]]
+    Cut: TypeAlias = Callable[[bytes, int], tuple[dict[str, Any], tuple[int, ...]]]
 
 _BYTE = 0x80
 # Nine groups of seven bits hold 63: what is longer, fastavro may read.
@@ -28,6 +29,7 @@ _SHORT = tuple((n >> 1) ^ -(n & 1) for n in range(_BYTE))
 # The same for 0 to 63, as bytes; what is below zero or takes more bytes is no ASCII then.
 _LOW = bytes(n >> 1 if n < _BYTE and not n & 1 else 0xFF for n in range(256))
 _RUN = 3
+_INT = 1 << 31
 
 
 class Odd(Exception):
@@ -52,12 +54,24 @@ def reader(schema: Mapping[str, Any]) -> Read | None:
         made = source.record(schema, (), "    ")
     except Foreign:
         return None
-    body = "\n".join(source.lines)
-    text = f"def read(d, i):\n    end = len(d)\n{body}\n    if i != end: raise Odd\n    return {made}\n"
-    # As dataclasses and namedtuple do it: the only text that is run is made here, names are quoted.
-    exec(text, source.names)  # noqa: S102
-    found: Read = source.names["read"]
-    return found
+    read: Read = source.made(made)
+    return read
+
+
+def cutter(schema: Mapping[str, Any], fields: Collection[str]) -> Cut | None:
+    r"""Return what reads as :func:`reader` does, and tells where these fields begin and end, in the schema's order.
+
+    >>> ping = {"type": "record", "name": "ping", "fields": [{"name": "host", "type": "string"}]}
+    >>> cutter(ping, ["host"])(b"\x00\x02a", 1)
+    ({'host': 'a'}, (1, 3))
+    """
+    source = Source(fields)
+    try:
+        made = source.record(schema, (), "    ")
+    except Foreign:
+        return None
+    cut: Cut = source.made(f"{made}, ({''.join(f'{place}, ' for place in source.places)})")
+    return cut
 
 
 class Foreign(Exception):
@@ -94,34 +108,71 @@ def more(data: bytes, at: int, first: int) -> tuple[int, int]:
     raise Odd
 
 
-class Source:
-    """The lines of the function that are written so far, and the names that they use."""
+def narrow(data: bytes, at: int, first: int) -> tuple[int, int]:
+    """Return what :func:`more` does, for an int: one of more than 32 bits is odd."""
+    number, at = more(data, at, first)
+    if not -_INT <= number < _INT:
+        raise Odd
+    return number, at
 
-    def __init__(self) -> None:
+
+_MORE = {"int": "narrow", "long": "more"}
+
+
+class Source:
+    """The lines of the function that are written so far, and the names that they use.
+
+    ``places`` are the names of where the ``cut`` fields of the outermost record begin and end.
+    """
+
+    def __init__(self, cut: Collection[str] = ()) -> None:
         self.lines: list[str] = []
+        self.places: list[str] = []
+        self._cut = frozenset(cut)
         self.names: dict[str, Any] = {
             "__builtins__": {"len": len, "range": range},
-            "short": _SHORT, "more": more, "Odd": Odd,
+            "short": _SHORT, "more": more, "narrow": narrow, "Odd": Odd,
             "low": _LOW, "float32": struct.Struct("<f").unpack_from, "float64": struct.Struct("<d").unpack_from,
         }  # fmt: skip
         self._count = 0
+
+    def made(self, result: str) -> Any:
+        """Return the function: its lines, nothing left behind them, and the expression of its result."""
+        body = "\n".join(self.lines)
+        text = f"def read(d, i):\n    end = len(d)\n{body}\n    if i != end: raise Odd\n    return {result}\n"
+        # As dataclasses and namedtuple do it: the only text that is run is made here, names are quoted.
+        exec(text, self.names)  # noqa: S102
+        return self.names["read"]
 
     def record(self, schema: Mapping[str, Any], within: tuple[str, ...], pad: str) -> str:
         """Write the lines that read a record; return the expression that makes it."""
         if schema["type"] not in {"record", "error"} or schema["name"] in within:
             raise Foreign
         here = (*within, schema["name"])
+        cut = self._cut if not within else frozenset[str]()
         parts: list[str] = []
-        for whole, together in groupby(schema["fields"], key=lambda field: field["type"] in ("int", "long")):
+
+        def kind(field: Mapping[str, Any]) -> tuple[bool, str]:
+            return field["type"] in ("int", "long"), field["name"] if field["name"] in cut else ""
+
+        for (whole, alone), together in groupby(schema["fields"], key=kind):
             fields = list(together)
+            if alone:
+                self._place(pad)
             names = self.side_by_side([field["type"] for field in fields], here, pad, whole=whole)
+            if alone:
+                self._place(pad)
             parts += [f"{field['name']!r}: {name}" for field, name in zip(fields, names, strict=True)]
         return f"{{{', '.join(parts)}}}"
+
+    def _place(self, pad: str) -> None:
+        self.places.append(self._fresh("p"))
+        self._write(pad, f"{self.places[-1]} = i")
 
     def side_by_side(self, types: Sequence[Any], within: tuple[str, ...], pad: str, *, whole: bool) -> list[str]:
         """Write the lines that read values side by side, together where they are many whole numbers."""
         if whole and len(types) >= _RUN:
-            return self._numbers(len(types), pad)
+            return self._numbers(types, pad)
         return [self.value(each, within, pad) for each in types]
 
     def value(  # noqa: PLR0911 - one for each kind of type
@@ -141,7 +192,7 @@ class Source:
             case "boolean":
                 return self._boolean(pad)
             case "int" | "long":
-                return self._number(pad)
+                return self._number(pad, kind)
             case "float" | "double":
                 return self._float(kind, pad)
             case "bytes" | "string":
@@ -159,26 +210,26 @@ class Source:
                 return self._items(schema, kind, within, pad)
         raise Foreign
 
-    def _number(self, pad: str) -> str:
+    def _number(self, pad: str, kind: str = "long") -> str:
         out = self._fresh("v")
         self._write(
-            pad, f"{out} = d[i]", "i += 1",
-            f"if {out} < {_BYTE}: {out} = short[{out}]", f"else: {out}, i = more(d, i, {out})",
+            pad, f"{out} = d[i]", "i += 1", f"if {out} < {_BYTE}: {out} = short[{out}]",
+            f"else: {out}, i = {_MORE[kind]}(d, i, {out})",
         )  # fmt: skip
         return out
 
-    def _numbers(self, count: int, pad: str) -> list[str]:
+    def _numbers(self, kinds: Sequence[str], pad: str) -> list[str]:
         """Write the lines that read several numbers: all at once where they are small, as codes and counts are."""
-        run, inner = self._fresh("r"), f"{pad}    "
-        names = [self._fresh("v") for _ in range(count)]
+        run, inner, count = self._fresh("r"), f"{pad}    ", len(kinds)
+        names = [self._fresh("v") for _ in kinds]
         self._write(
             pad, f"{run} = d[i : i + {count}].translate(low)", f"if {run}.isascii():",
             f"    {', '.join(names)} = {run}", f"    i += {count}", "else:",
         )  # fmt: skip
-        for name in names:
+        for name, kind in zip(names, kinds, strict=True):
             self._write(
-                inner, f"{name} = d[i]", "i += 1",
-                f"if {name} < {_BYTE}: {name} = short[{name}]", f"else: {name}, i = more(d, i, {name})",
+                inner, f"{name} = d[i]", "i += 1", f"if {name} < {_BYTE}: {name} = short[{name}]",
+                f"else: {name}, i = {_MORE[kind]}(d, i, {name})",
             )  # fmt: skip
         return names
 

@@ -6,14 +6,14 @@ import asyncio
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import groupby, repeat
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from guidevane.errors import Reject, TooLarge
 from guidevane.log import Message, Partition, Record, records_of
 from guidevane.runtime.deadletter import dead_letter
 from guidevane.runtime.sizes import Sizes
-from guidevane.runtime.stage import ORIGIN, Changes, Stage, carried, origins_of
+from guidevane.runtime.stage import ORIGIN, Changes, Stage, addressed, carried, origins_of
 from guidevane.telemetry import names
 from guidevane.telemetry.tracing import links_of
 
@@ -50,12 +50,16 @@ class _Timed(NamedTuple):
 
 
 class _Sorted(NamedTuple):
-    """What a stage said: by partition what is written; by place in the batch its messages, and what is read on."""
+    """What a stage said: by partition what is written; and its messages, with their places in the batch.
+
+    ``onward`` are the messages as the next stage reads them, where there is one or a tracer asks.
+    """
 
     sent: Mapping[int, Sequence[Message]]
     letters: Mapping[int, Sequence[Message]]
-    messages: Mapping[int, Message]
-    onward: dict[int, Record]
+    places: Sequence[int]
+    messages: Sequence[Message]
+    onward: Sequence[Record]
 
 
 @dataclass(slots=True)
@@ -212,27 +216,32 @@ class Route:
             await flight.before.passed[index].wait()
         self.fence.check()
         said = self._sorted(index, records, origins, fresh, results)
-        if len(fresh) < len(records):
-            self.metrics.count(names.SKIPPED_TOTAL, len(records) - len(fresh), stage=stage.name)
-            for i, r in enumerate(records):
-                if (before := known[r.partition].outputs.get(origins[i])) is not None:
-                    said.onward[i] = before
         posted = await self._posted(flight, outbox, ((stage.output, said.sent), (self.dlq, said.letters)))
         flight.passed[index].set()
         out, dead = len(said.messages), len(rejects)
         self.meter.counted(stage.name, out=out, dead=dead, skipped=len(fresh) - out - dead)
-        self._trace(stage, [said.onward[i] for i in fresh if i in said.onward], len(fresh), started_us)
-        going, times = sorted(said.onward), flight.times
-        spoken = self.meter.learned(times.at(list(said.messages)), list(said.messages.values()))
+        if skipped := len(records) - len(fresh):
+            self.metrics.count(names.SKIPPED_TOTAL, skipped, stage=stage.name)
+        self._trace(stage, said.onward, len(fresh), started_us)
+        times = flight.times
+        spoken = self.meter.learned(times.at(said.places), said.messages)
         timed = _Timed(stage.name, times.at(fresh), spoken, index == 0)
         if index == len(self.stages) - 1:
             waiting.create_task(self._acknowledged(flight, posted, timed, self.clock.monotonic_s()))
-        else:
-            # The next stage has its records now; who reads them from the topic is not on the way.
-            self._timed(timed)
-            waiting.create_task(self._acknowledged(flight, posted))
-            flight.times = spoken if len(going) == out else times.at(going)
-        return [said.onward[i] for i in going]
+            return ()
+        # The next stage has its records now; who reads them from the topic is not on the way.
+        self._timed(timed)
+        waiting.create_task(self._acknowledged(flight, posted))
+        if not skipped:
+            flight.times = spoken
+            return said.onward
+        onward = dict(zip(said.places, said.onward, strict=True))
+        for i, r in enumerate(records):
+            if (before := known[r.partition].outputs.get(origins[i])) is not None:
+                onward[i] = before
+        going = sorted(onward)
+        flight.times = spoken if len(going) == out else times.at(going)
+        return [onward[i] for i in going]
 
     async def _posted(
         self, flight: Flight, outbox: Outbox, written: Sequence[tuple[str, Mapping[int, Sequence[Message]]]]
@@ -258,29 +267,22 @@ class Route:
     ) -> _Sorted:
         """Turn a stage's results into what is written, and what the next stage reads."""
         stage = self.stages[index]
-        wanted = index < len(self.stages) - 1 or self.tracer.enabled
-        sent: dict[int, list[Message]] = defaultdict(list)
         letters: dict[int, list[Message]] = defaultdict(list)
-        answered: list[int] = []
-        said: list[Message] = []
-        for i, result in zip(fresh, results, strict=True):
-            if isinstance(result, Message):
-                record = records[i]
-                headers = carried(record, origins[i], result, first=stage.first)
-                message = result if headers is result.headers else result.under(headers)
-                answered.append(i)
-                said.append(message)
-                sent[record.partition].append(message)
-            elif isinstance(result, Reject):
-                record = records[i]
-                letters[record.partition].append(self._letter(stage, record, origins[i], result))
-        messages = dict(zip(answered, said, strict=True))
-        onward: dict[int, Record] = {}
-        if wanted and said:
-            came = records if len(said) == len(records) else [records[i] for i in answered]
-            asked = origins if len(said) == len(records) else [origins[i] for i in answered]
-            onward = dict(zip(answered, _as_records(stage.output, came, said, asked), strict=True))
-        return _Sorted(sent, letters, messages, onward)
+        given = [result for result in results if isinstance(result, Message)]
+        if len(given) == len(records):
+            places: Sequence[int] = range(len(records))
+            came, asked = records, origins
+        else:
+            places = [i for i, result in zip(fresh, results, strict=True) if isinstance(result, Message)]
+            came, asked = [records[i] for i in places], [origins[i] for i in places]
+            for i, result in zip(fresh, results, strict=True):
+                if isinstance(result, Reject):
+                    letters[records[i].partition].append(self._letter(stage, records[i], origins[i], result))
+        said = addressed(came, asked, given, first=stage.first)
+        numbers = [record.partition for record in came]
+        wanted = said and (index < len(self.stages) - 1 or self.tracer.enabled)
+        onward = _as_records(stage.output, numbers, came, said, asked) if wanted else ()
+        return _Sorted(_by_partition(numbers, said), letters, places, said, onward)
 
     def _fitting(self, stage: Stage, record: Record, origin: int, result: Result) -> Result:
         """Return a result, or why it cannot be written."""
@@ -325,11 +327,25 @@ class Route:
         self.meter.answered(timed.stage, timed.handled, timed.spoken, first=timed.first)
 
 
+def _by_partition(numbers: Sequence[int], messages: Sequence[Message]) -> Mapping[int, Sequence[Message]]:
+    """Return messages by the number of their partition; a fetch brings a partition's records one behind the other."""
+    found: dict[int, list[Message]] = defaultdict(list)
+    begin = 0
+    for number, run in groupby(numbers):
+        end = begin + sum(1 for _ in run)
+        found[number] += messages[begin:end]
+        begin = end
+    return found
+
+
 def _as_records(
-    topic: str, sources: Sequence[Record], messages: Sequence[Message], origins: Sequence[int]
+    topic: str,
+    numbers: Sequence[int],
+    sources: Sequence[Record],
+    messages: Sequence[Message],
+    origins: Sequence[int],
 ) -> list[Record]:
     """Return messages as the next stage reads them; their offsets are not known before the log has answered."""
     keys, values, headers, bodies = zip(*messages, strict=True)
-    numbers = [source.partition for source in sources]
     times = [source.timestamp_us for source in sources]
     return records_of(repeat(topic), numbers, repeat(-1), keys, values, headers, times, bodies, origins)

@@ -123,6 +123,25 @@ def origins_of(records: Sequence[Record], *, first: bool) -> list[int | None]:
     return [record.origin if record.origin is not None else origin_of(record, first=False) for record in records]
 
 
+def addressed(
+    records: Sequence[Record], origins: Sequence[int], messages: Sequence[Message], *, first: bool
+) -> Sequence[Message]:
+    """Return answers, one a record, under the headers that each is to have (:func:`carried`)."""
+    if not first:
+        # Mostly made in this process a stage ago, and under the very same headers.
+        return [
+            message
+            if record.origin is not None and (had := record.headers) and message.headers is had and had[-1][0] == ORIGIN
+            else message.under(carried(record, origin, message, first=False))
+            for record, origin, message in zip(records, origins, messages, strict=True)
+        ]
+    if not messages:
+        return messages
+    keys, values, headers, bodies = zip(*messages, strict=True)
+    under = [(*had, (ORIGIN, b"%d" % origin)) for had, origin in zip(headers, origins, strict=True)]
+    return list(map(Message._make, zip(keys, values, under, bodies, strict=True)))
+
+
 def carried(record: Record, origin: int, message: Message, *, first: bool) -> Headers:
     """Return the headers of an answer: its own, its origin, the trace it belongs to, the letter it redrives.
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guidevane.codec import FRAME_BYTES, header_of
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from guidevane.clock import Clock
     from guidevane.codec import Codec
     from guidevane.contract import Contract
+    from guidevane.event import Event
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Result
     from guidevane.telemetry.metrics import Metrics
 
 
-# Groups whose fields are shared; a field of many values makes many.
-_GROUPS = 1024
+_FLOATS = frozenset({"float", "double"})
 
 _Kept: TypeAlias = tuple[int, Record, Opened, dict[str, Any], Record | None]
 """An event that is accepted: its place in the batch and record, its envelope and fields, and the letter it redrives."""
@@ -60,6 +61,44 @@ class Pseudonyms:
         return name.hexdigest()[:32]
 
 
+class Groups:
+    """An event's protected fields as words, the same object for all events of a group.
+
+    There are few groups, and what is written of one (:mod:`guidevane.pieces`), is of all; a field of many values makes
+    many, of which the last are shared.
+    """
+
+    def __init__(self, event: Event, most: int = 1024) -> None:
+        self._names, self._most = event.protected, most
+        self._pick = itemgetter(*event.protected) if event.protected else _nothing
+        # Values that are equal and are written otherwise, as 1 and 1.0 and true, or 0.0 and -0.0, are of two groups.
+        self._plain = all(len(event.kinds(name)) == 1 and not event.kinds(name) & _FLOATS for name in self._names)
+        self._by_values: dict[Any, dict[str, str]] = {}
+        self._by_words: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def of(self, body: Mapping[str, Any]) -> dict[str, str]:
+        """Return the fields that are not null; nobody may change them."""
+        if not self._plain:
+            return self._shared(body)
+        values = self._pick(body)
+        found = self._by_values.get(values)
+        if found is None:
+            if len(self._by_values) >= self._most:
+                self._by_values.clear()
+            found = self._by_values[values] = self._shared(body)
+        return found
+
+    def _shared(self, body: Mapping[str, Any]) -> dict[str, str]:
+        words = {name: str(body[name]) for name in self._names if body[name] is not None}
+        if len(self._by_words) >= self._most:
+            self._by_words.clear()
+        return self._by_words.setdefault(tuple(words.items()), words)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
 class Ingest:
     """The handler of the ingest stage."""
 
@@ -86,13 +125,9 @@ class Ingest:
         self._letters = letters
         self._write = Writes(codec, "accepted")
         (self._named_contract,) = texts([pipeline.event.contract])
-        self._groups: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        self._encode_event: Callable[[Mapping[str, Any]], bytes] = codec.encoder(
-            pipeline.event.name, version=pipeline.event.version
-        )
         event = pipeline.event
-        self._id, self._key = event.id, event.key
-        self._pii, self._protected = event.pii, event.protected
+        self._groups = Groups(event)
+        self._id, self._key, self._pii = event.id, event.key, event.pii
         # Looked up once: each is asked for with every event.
         self._contract, self._within_us, self._time_us = event.contract, pipeline.slo.within_us, event.time_us
 
@@ -110,13 +145,13 @@ class Ingest:
                 await asyncio.sleep(0)
             results.append(None)
             try:
-                body = self.contract.read(record)
+                body, places = self.contract.cut(record)
                 event_id, letter = self._named(record, body, letters)
                 # Who died here was never accepted: should it have been sent again meanwhile, once is enough.
-                known = known_as(event_id, None if letter is None or _died_here(letter) else place_of(letter))
+                known = event_id if letter is None or _died_here(letter) else known_as(event_id, place_of(letter))
                 if known in accepted or known in self.window:
                     continue
-                kept.append((position, record, self._accept(record, body, event_id, now_us), body, letter))
+                kept.append((position, record, self._accept(record, body, places, event_id, now_us), body, letter))
             except Reject as reject:
                 results[position] = reject
                 continue
@@ -150,7 +185,7 @@ class Ingest:
 
     def _event_id(self, record: Record, body: Mapping[str, Any], root: str | None = None) -> str:
         """Return the event's own id, or one of its place: of ``root``'s, where it is sent again."""
-        written = record.header(EVENT_ID)
+        written = record.header(EVENT_ID) if record.headers else None
         if written:
             try:
                 chosen = written.decode()
@@ -167,38 +202,35 @@ class Ingest:
             raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {ID_CHARACTERS} may be")
         return chosen
 
-    def _accept(self, record: Record, body: dict[str, Any], event_id: str, now_us: int) -> Opened:
+    def _accept(
+        self, record: Record, body: dict[str, Any], places: tuple[int, ...] | None, event_id: str, now_us: int
+    ) -> Opened:
         happened_us = self._time_us(body)
         event_time_us = happened_us if happened_us is not None else max(record.timestamp_us, 0) or now_us
-        protected = self._shared({name: str(body[name]) for name in self._protected if body.get(name) is not None})
+        protected = self._groups.of(body)
         for name in self._pii:
-            if body.get(name) is not None:
+            if body[name] is not None:
                 body[name] = self._pseudonym(body[name])
-        written = self._event(body)
         accepted: Opened = {
             "event_id": event_id,
             "event_time_us": event_time_us,
             "deadline_us": event_time_us + self._within_us,
             "ingested_at_us": now_us,
             "contract": self._contract,
-            "event": written,
+            "event": self._event(record, body, places),
             "protected": protected,
             "envelope": None,
         }
-        if _framed_alike(record, written):
+        if _framed_alike(record, accepted["event"]):
             # Read as its contract writes: decoding it once more would give the same.
             accepted["fields"] = body
         return accepted
 
-    def _shared(self, protected: dict[str, str]) -> dict[str, str]:
-        """Return the same for all events of a group: there are few, and what is written of one, is of all."""
-        if len(self._groups) >= _GROUPS:
-            self._groups.clear()
-        return self._groups.setdefault(tuple(protected.items()), protected)
-
-    def _event(self, body: dict[str, Any]) -> bytes:
+    def _event(self, record: Record, body: dict[str, Any], places: tuple[int, ...] | None) -> bytes:
+        if places is not None and record.value is not None:
+            return self.contract.renamed(record.value, body, places)
         try:
-            return self._encode_event(body)
+            return self.contract.encode(body)
         except (ValueError, TypeError, LookupError, OverflowError) as unfit:
             # Deep inside, decoders are laxer than encoders: a long where the schema says int is read, not written.
             says = f"the event cannot be written by its own contract: {unfit!s:.120}"
