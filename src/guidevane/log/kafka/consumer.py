@@ -21,6 +21,7 @@ from aiokafka.structs import OffsetAndMetadata
 from guidevane.errors import Fenced, Misconfigured, Ousted, Retryable
 from guidevane.log import Committed, Consumer, Fetch, Listener, Partition, Record, records_of
 from guidevane.log.kafka.connection import Connection, started
+from guidevane.log.kafka.fetched import hand_out_as_parsed
 from guidevane.log.kafka.header_names import tolerate
 from guidevane.log.kafka.refusals import trouble
 
@@ -101,6 +102,7 @@ class KafkaConsumer(Consumer):
         if self.group is not None:
             client.subscribe(list(self.topics), listener=_Ear(self.listener) if self.listener else None)
         await started(client, self.connection)
+        hand_out_as_parsed(client)
         self._client = client
         if self.group is None:
             everything = [TopicPartition(t, n) for t in self.topics for n in sorted(await partitions_of(client, t))]
@@ -242,7 +244,7 @@ class _Ear(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def read(topic: str, partition: int, raws: Sequence[Any]) -> list[Record]:
-    """Return what aiokafka read of a partition as our rooms read it; times in microseconds."""
+    """Return what aiokafka read of a partition, or parsed, as our rooms read it; times in microseconds."""
     if not raws:
         return []
     offsets, keys, values, headers, times = zip(*map(_FIELDS, raws), strict=True)
