@@ -110,9 +110,10 @@ class Writes:
 
         ``columns`` is given those of the events' envelopes: ids with times, deadlines, protected fields.
         """
+        if not events:
+            return []
         try:
-            given = envelopes(events)
-            named, due, protected = ([each[part] for each in given] for part in range(3))
+            named, due, protected = map(list, zip(*envelopes(events), strict=True))
             return self._layout(len(events), columns(named, due, protected))
         except UNFIT:
             return [self._encode(body) for body in bodies()]
@@ -132,13 +133,15 @@ def answers(
     records: Sequence[Record], events: Sequence[Mapping[str, Any]], values: Sequence[bytes], bodies: Sequence[object]
 ) -> list[Message]:
     """Return a message for each record, under its key and the id of its event."""
-    headers = [_headers(record, event) for record, event in zip(records, events, strict=True)]
+    headers = [
+        had
+        # Mostly made in this process a stage ago, and nothing is said anew.
+        if record.origin is not None and len(had := record.headers) == 2 and _ours(had)  # noqa: PLR2004
+        else ((EVENT_ID, event["event_id"].encode()),)
+        for record, event in zip(records, events, strict=True)
+    ]
     return list(map(Message._make, zip([record.key for record in records], values, headers, bodies, strict=True)))
 
 
-def _headers(record: Record, event: Mapping[str, Any]) -> Headers:
-    had = record.headers
-    if record.origin is not None and len(had) == 2 and had[0][0] == EVENT_ID and had[1][0] == ORIGIN:  # noqa: PLR2004
-        # Made in this process a stage ago, and nothing is said anew.
-        return had
-    return ((EVENT_ID, event["event_id"].encode()),)
+def _ours(headers: Headers) -> bool:
+    return headers[0][0] == EVENT_ID and headers[1][0] == ORIGIN

@@ -228,7 +228,8 @@ async def test_given_the_same_prediction_later_then_the_decision_has_the_same_by
         post = Postprocess(PIPELINE, CODEC, clock=CLOCK, metrics=METRICS)
         made += await post(prediction)
     assert made[0].value == made[1].value
-    assert (made[0].body["decision"], made[0].body["protected"]) == ("stop", {"site": "north"})
+    decided = CODEC.decode("decision", made[0].value)
+    assert (decided["decision"], decided["protected"]) == ("stop", {"site": "north"})
 
 
 async def test_given_the_whole_hot_path_then_events_become_decisions_and_the_rest_dead_letters():

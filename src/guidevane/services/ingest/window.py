@@ -10,7 +10,7 @@ from guidevane.runtime.stage import REDRIVE
 from guidevane.services.passing import EVENT_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from guidevane.log import Record
 
@@ -37,11 +37,19 @@ class Window:
 
     def add(self, partition: int, event_id: str) -> None:
         """Remember an id; the oldest of its partition goes where there are too many."""
-        ids = self.ids.setdefault(partition, OrderedDict())
-        ids[event_id] = None
-        self.holders[event_id] = partition
-        if len(ids) > self.size:
-            self._forget(partition, ids.popitem(last=False)[0])
+        self.add_all({event_id: partition})
+
+    def add_all(self, accepted: Mapping[str, int]) -> None:
+        """Remember ids in their order, each with its partition; of too many of a partition, the oldest go."""
+        self.holders |= accepted
+        by_partition: dict[int, list[str]] = {}
+        for event_id, partition in accepted.items():
+            by_partition.setdefault(partition, []).append(event_id)
+        for partition, new in by_partition.items():
+            ids = self.ids.setdefault(partition, OrderedDict())
+            ids.update(dict.fromkeys(new))
+            for _ in range(len(ids) - self.size):
+                self._forget(partition, ids.popitem(last=False)[0])
 
     def recall(self, partition: int, outputs: Sequence[Record]) -> None:
         """Start a partition over with what the accepted topic says was accepted last."""

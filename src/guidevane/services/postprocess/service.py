@@ -43,54 +43,58 @@ class Postprocess:
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a decision for each record."""
         predictions = [self._read(record) for record in records]
-        models = [_models(prediction) for prediction in predictions]
         scores = np.array([np.nan if p["score"] is None else p["score"] for p in predictions], dtype=np.float64)
-        probability, positive = self.rule.decide(scores)
-        name, at = self.pipeline.name, self.rule.at
-        decisions: list[Decision] = [
-            {
-                "decision_id": derived_id(name, prediction["event_id"]),
-                "event_id": prediction["event_id"],
-                "event_time_us": prediction["event_time_us"],
-                "pipeline": name,
-                "score": prediction["score"],
-                "probability": None if prediction["score"] is None else likely,
-                "threshold": at,
-                "decision": label,
-                "positive": yes,
-                "outcome": prediction["outcome"],
-                "models": versions,
-                "protected": prediction["protected"],
-            }
-            for prediction, versions, likely, yes, label in zip(
-                predictions, models, probability.tolist(), positive.tolist(), self.rule.labels(probability), strict=True
-            )
-        ]
-        values = self._written(predictions, decisions, scores, probability)
+        values = self._written(predictions, scores)
         self._count(predictions)
-        return [*answers(records, decisions, values, decisions)]
+        # Nobody behind us reads what is decoded: the engine asks it when its event happened, as a prediction says, too.
+        return [*answers(records, predictions, values, predictions)]
 
-    def _written(
-        self, predictions: Sequence[Predicted], decisions: Sequence[Decision], scores: Scores, probability: Scores
-    ) -> list[bytes]:
+    def _written(self, predictions: Sequence[Predicted], scores: Scores) -> list[bytes]:
+        name, at = self.pipeline.name, self.rule.at
+        probability, positive = self.rule.decide(scores)
+        labels, yes = self.rule.labels(probability), positive.tolist()
+        models = [_models(prediction) for prediction in predictions]
+        ids = [derived_id(name, prediction["event_id"]) for prediction in predictions]
+
         def columns(named: list[bytes], _: list[bytes], protected: list[bytes]) -> Mapping[str, Column | Parts]:
             said = [each["score"] is not None for each in predictions]
             return {
-                "decision_id": texts([each["decision_id"] for each in decisions]),
+                "decision_id": texts(ids),
                 "event_id": named,
                 "event_time_us": b"",
                 "pipeline": self._pipeline,
                 "score": optional(said, doubles(scores)),
                 "probability": optional(said, doubles(probability)),
                 "threshold": self._threshold,
-                "decision": few([each["decision"] for each in decisions]),
-                "positive": [BOOLEAN[each["positive"]] for each in decisions],
-                "outcome": [OUTCOMES[each["outcome"]] for each in decisions],
-                "models": maps([each["models"] for each in decisions]),
+                "decision": few(labels),
+                "positive": [BOOLEAN[each] for each in yes],
+                "outcome": [OUTCOMES[each["outcome"]] for each in predictions],
+                "models": maps(models),
                 "protected": protected,
             }
 
-        return self._write(predictions, columns, lambda: decisions)
+        def bodies() -> list[Decision]:
+            return [
+                {
+                    "decision_id": decision_id,
+                    "event_id": prediction["event_id"],
+                    "event_time_us": prediction["event_time_us"],
+                    "pipeline": name,
+                    "score": prediction["score"],
+                    "probability": None if prediction["score"] is None else likely,
+                    "threshold": at,
+                    "decision": label,
+                    "positive": is_positive,
+                    "outcome": prediction["outcome"],
+                    "models": versions,
+                    "protected": prediction["protected"],
+                }
+                for prediction, decision_id, versions, likely, is_positive, label in zip(
+                    predictions, ids, models, probability.tolist(), yes, labels, strict=True
+                )
+            ]
+
+        return self._write(predictions, columns, bodies)
 
     def _count(self, predictions: Sequence[Predicted]) -> None:
         # Whole groups first: there are few, however many events.
