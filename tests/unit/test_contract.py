@@ -336,3 +336,55 @@ def test_a_hundred_thousand_mutants_of_valid_events_are_answered_within_seconds(
 def test_the_frame_of_an_unknown_schema_is_told_by_its_id():
     rejected = rejection(struct.pack(">BI", 0, 99) + b"x")
     assert (rejected.cause, "99" in str(rejected)) == ("unknown_schema", True)
+
+
+VISIT = {
+    "type": "record",
+    "name": "shop.visit",
+    "fields": [
+        {"name": "aisle", "type": "int"},
+        {"name": "friend", "type": ["null", "string"], "default": None},
+        {"name": "customer", "type": "string"},
+        {"name": "guide", "type": ["string", "null"]},
+        {"name": "spent", "type": "double"},
+    ],
+}
+VISITS = Contract(
+    Event("shop.visit.v1", schema=VISIT, key="customer", pii=("guide", "customer", "friend")), Codec(Catalogue())
+)
+visits = st.fixed_dictionaries(
+    {
+        "aisle": st.integers(-(2**31), 2**31 - 1),
+        "friend": st.none() | st.text(),
+        "customer": st.text(min_size=1),
+        "guide": st.none() | st.text(),
+        "spent": st.floats(allow_nan=False, allow_infinity=False),
+    }
+)
+
+
+@given(visits, st.text(min_size=1, max_size=40))
+def test_personal_fields_are_replaced_where_they_lie_as_if_all_were_written_again(visit, name):
+    value = VISITS.encode(visit)
+    body, places = VISITS.cut(record(value))
+    assert body == visit
+    assert VISITS.renamed(value, body, places) == value
+    hidden = {**body, **{field: name for field in ("guide", "customer", "friend") if body[field] is not None}}
+    assert VISITS.renamed(value, hidden, places) == VISITS.encode(hidden)
+
+
+def test_what_the_contract_did_not_write_itself_is_not_cut():
+    visit = {"aisle": 1, "friend": None, "customer": "c", "guide": None, "spent": 1.0}
+    assert VISITS.cut(record(json.dumps(visit).encode())) == (visit, None)
+    framed = VISITS.encode(visit)
+    assert VISITS.cut(record(framed[5:], ((SCHEMA_ID_HEADER, framed[:5]),))) == (visit, None)
+
+
+def test_an_int_of_more_than_32_bits_is_out_of_range_on_the_quick_way_too():
+    wide = {**VISIT, "fields": [{**VISIT["fields"][0], "type": "long"}, *VISIT["fields"][1:]]}
+    other = Contract(Event("shop.visit.v1", schema=wide, key="customer"), Codec(Catalogue()))
+    visit = {"aisle": 2**31, "friend": None, "customer": "c", "guide": None, "spent": 1.0}
+    value = VISITS.encode({**visit, "aisle": 0})[:5] + other.encode(visit)[5:]
+    with pytest.raises(Reject, match=r"'aisle' is 2147483648, not within") as refused:
+        VISITS.read(record(value))
+    assert refused.value.cause == "out_of_range"

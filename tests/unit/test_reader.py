@@ -12,7 +12,7 @@ from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
 from guidevane.errors import Reject
 from guidevane.pipelines.employment import pipeline
-from guidevane.reader import GIVEN_UP, more, reader
+from guidevane.reader import GIVEN_UP, cutter, more, reader
 
 RECORDS = st.lists(types(), min_size=1, max_size=5).map(lambda kinds: parse_schema(record("r", kinds)))
 
@@ -45,6 +45,41 @@ def test_what_is_read_is_what_fastavro_reads(data):
     except GIVEN_UP:
         return
     assert told(found) == told(fastavro_reads(schema, written))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_is_cut_lies_where_it_is_said_to_lie(data):
+    schema = data.draw(RECORDS)
+    fields = [field["name"] for field in schema["fields"]]
+    asked = data.draw(st.lists(st.sampled_from(fields), unique=True))
+    cut, read = cutter(schema, asked), reader(schema)
+    body = data.draw(values(schema))
+    assume(read is not None)
+    try:
+        written = by_fastavro(schema, body)
+        whole = read(written, 0)
+    except Exception:  # noqa: BLE001 - not every drawn body fits, or is plain
+        return
+    found, places = cut(b"frame" + written, 5)
+    assert told(found) == told(whole)
+    ahead = iter(places)
+    for field, begin, end in zip([f for f in schema["fields"] if f["name"] in asked], ahead, ahead, strict=True):
+        alone = parse_schema(record("alone", [field["type"]]))
+        assert (b"frame" + written)[begin:end] == by_fastavro(alone, {"f0": whole[field["name"]]})
+
+
+@pytest.mark.parametrize("types_", [["int"], ["int"] * 3, [["null", "int"]]])
+def test_an_int_of_more_than_32_bits_is_left_to_fastavro(types_):
+    narrow = parse_schema(record("r", types_))
+    wide = parse_schema(record("r", [["null", "long"] if isinstance(each, list) else "long" for each in types_]))
+    for number, fits in ((2**31 - 1, True), (-(2**31), True), (2**31, False), (-(2**31) - 1, False)):
+        written = by_fastavro(wide, {f"f{at}": number for at in range(len(types_))})
+        if fits:
+            assert reader(narrow)(written, 0) == {f"f{at}": number for at in range(len(types_))}
+        else:
+            with pytest.raises(GIVEN_UP):
+                reader(narrow)(written, 0)
 
 
 @settings(max_examples=200, deadline=None)

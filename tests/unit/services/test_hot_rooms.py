@@ -20,7 +20,8 @@ from guidevane.log import Message, Record
 from guidevane.runtime.stage import carried, origin_of
 from guidevane.services.inference.members import Answer, MemberFailed
 from guidevane.services.inference.service import Inference, Patience
-from guidevane.services.ingest.service import Ingest
+from guidevane.services.ingest.service import Groups, Ingest
+from guidevane.services.ingest.window import Window
 from guidevane.services.postprocess.service import Postprocess
 from guidevane.services.preprocess.service import Preprocess
 from guidevane.telemetry.metrics import Metrics
@@ -108,6 +109,38 @@ async def test_given_an_event_sent_twice_then_it_is_accepted_once_wherever_it_co
     first = await room([event(0, event_id="e"), event(1, event_id="e"), event(2, partition=3, event_id="e")])
     again = await room([event(7, partition=5, event_id="e"), event(8, event_id="other")])
     assert [isinstance(each, Message) for each in first + again] == [True, False, False, False, True]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2))), st.integers(1, 3))
+def test_ids_are_remembered_together_as_they_are_one_by_one(batches: list[dict[str, int]], size: int):
+    together, alone = Window(size), Window(size)
+    for batch in batches:
+        new = {event_id: partition for event_id, partition in batch.items() if event_id not in together}
+        together.add_all(new)
+        for event_id, partition in new.items():
+            alone.add(partition, event_id)
+        assert together == alone
+
+
+@pytest.mark.parametrize(
+    ("kinds", "events", "groups"),
+    [
+        ("int", [1, 1, 2, None], [{"a": "1"}, {"a": "1"}, {"a": "2"}, {}]),
+        ("string", ["", "x"], [{"a": ""}, {"a": "x"}]),
+        ("boolean", [True, False], [{"a": "True"}, {"a": "False"}]),
+        ("double", [0.0, -0.0, 1.0], [{"a": "0.0"}, {"a": "-0.0"}, {"a": "1.0"}]),
+        (["long", "boolean", "double"], [1, True, 1.0], [{"a": "1"}, {"a": "True"}, {"a": "1.0"}]),
+    ],
+)
+def test_protected_fields_become_words_shared_by_their_group(kinds, events, groups):
+    kinds = ["null", *kinds] if isinstance(kinds, list) else ["null", kinds]
+    fields = [{"name": "k", "type": "string"}, {"name": "a", "type": kinds}]
+    event = Event("p.e.v1", schema={"type": "record", "name": "p.e", "fields": fields}, key="k", protected=("a",))
+    for most in (1, 1024):
+        shared = Groups(event, most)
+        assert [shared.of({"k": "x", "a": each}) for each in events] == groups
+    assert shared.of({"k": "x", "a": events[0]}) is shared.of({"k": "y", "a": events[0]})
+    assert Groups(replace(event, protected=())).of({"k": "x", "a": 1}) == {}
 
 
 async def test_given_a_takeover_then_what_was_accepted_before_is_known_again():
