@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from guidevane.catalogue import Catalogue
     from guidevane.log import Headers
+    from guidevane.picker import Pick
     from guidevane.reader import Cut, Read
     from guidevane.schema import Schema
 
@@ -198,6 +199,17 @@ class Codec:
             return tuple([body[field] for field in fields])
 
         return pick
+
+    def behind(self, name: str, first: Sequence[str], fields: Sequence[str]) -> tuple[bytes, Pick | None]:
+        """Return what values of a contract's latest version begin with, and what picks these fields of the rest.
+
+        That is from where the ``first`` fields end; ``None`` where the contract begins with others, or a picker must
+        look at the whole (:meth:`picker`).
+        """
+        schema = self._schema(name, None)
+        own, rest = schema.parsed["fields"][: len(first)], schema.parsed["fields"][len(first) :]
+        begins = [field["name"] for field in own] == [*first]
+        return _frame(schema), picker({**schema.parsed, "fields": rest}, fields) if begins else None
 
     def _schema(self, name: str, version: int | None) -> Schema:
         return self.catalogue.latest(name) if version is None else self.catalogue.version(name, version)

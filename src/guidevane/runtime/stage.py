@@ -120,7 +120,7 @@ def origins_of(records: Sequence[Record], *, first: bool) -> list[int | None]:
     """Return :func:`origin_of` for each of a batch."""
     if first:
         return [record.offset for record in records]
-    return [record.origin if record.origin is not None else origin_of(record, first=False) for record in records]
+    return [r.origin if r.origin is not None else reading.origin_in(r.headers) for r in records]
 
 
 def addressed(
@@ -128,10 +128,10 @@ def addressed(
 ) -> Sequence[Message]:
     """Return answers, one a record, under the headers that each is to have (:func:`carried`)."""
     if not first:
-        # Mostly made in this process a stage ago, and under the very same headers.
         return [
             message
-            if record.origin is not None and (had := record.headers) and message.headers is had and had[-1][0] == ORIGIN
+            # Mostly nothing is said anew.
+            if message.headers is (had := record.headers) and had and had[-1][0] == ORIGIN
             else message.under(carried(record, origin, message, first=False))
             for record, origin, message in zip(records, origins, messages, strict=True)
         ]
@@ -145,16 +145,11 @@ def addressed(
 def carried(record: Record, origin: int, message: Message, *, first: bool) -> Headers:
     """Return the headers of an answer: its own, its origin, the trace it belongs to, the letter it redrives.
 
-    What the first stage reads was written by the world: only its handler says what of it is carried on.
+    What the first stage reads was written by the world: only its handler says what of it is carried on. Behind it, who
+    answers under a record's own headers says nothing anew.
     """
     had = record.headers
-    if (
-        record.origin is not None
-        and had
-        and had[-1][0] == ORIGIN
-        and (message.headers is had or message.headers == had[:-1])
-    ):
-        # Made in this process a stage ago, and nothing is said anew.
+    if not first and message.headers is had and had and had[-1][0] == ORIGIN:
         return had
     mine: Headers = (*message.headers, (ORIGIN, b"%d" % origin))
     return mine if first else (*mine, *[header for header in record.headers if header[0] in _CARRIED])

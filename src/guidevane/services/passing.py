@@ -6,12 +6,15 @@ along as its *envelope* (:mod:`guidevane.pieces`).
 
 from __future__ import annotations
 
+import struct
 from operator import add
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, TypeVar, cast, final, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Generic, Required, TypeAlias, TypedDict, TypeVar, cast, final, get_args
 
+from guidevane.codec import FRAME_BYTES
 from guidevane.events import Accepted, Features, MemberStatus, OutcomeKind
 from guidevane.log import Message
-from guidevane.pieces import longs, maps, texts
+from guidevane.pieces import longs, maps, texts, times_of
+from guidevane.reader import GIVEN_UP, Odd
 from guidevane.runtime.stage import ORIGIN
 from guidevane.writer import UNFIT, long
 
@@ -21,9 +24,15 @@ if TYPE_CHECKING:
     from guidevane.codec import Codec
     from guidevane.events import Prediction
     from guidevane.log import Headers, Record
+    from guidevane.picker import Pick
     from guidevane.pieces import Column, Parts
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_HEAD: Final = ("event_id", "event_time_us", "deadline_us")
+_TIMES: Final = struct.Struct("<QQ").unpack_from
+# The largest size that one byte tells, and the largest that two do, in zigzag.
+_SHORT, _LONGEST = 0x7F, 0x3FFF
 
 EVENT_ID = "event_id"
 """The header that names the event on every topic, so that nobody must decode to know it."""
@@ -45,6 +54,18 @@ class Opened(Accepted, total=False):
     They are there where decoding ``event`` would give the same values, type for type.
     """
 
+    fields: dict[str, Any]
+    envelope: Envelope | None
+
+
+class Received(TypedDict, total=False):
+    """What of an accepted event a feature vector needs."""
+
+    event_id: Required[str]
+    event_time_us: Required[int]
+    deadline_us: Required[int]
+    event: Required[bytes]
+    protected: Required[dict[str, str]]
     fields: dict[str, Any]
     envelope: Envelope | None
 
@@ -73,21 +94,65 @@ Predicted: TypeAlias = "Prediction | Scored"
 """A prediction, as it was read or as its process knows it."""
 
 
-def reader(codec: Codec, name: str, kind: type[T]) -> Callable[[Record], T]:
-    """Return a function from a record of our own topics to its event: the fields that ``kind`` requires.
+class Reads(Generic[T_co]):
+    """Reads a batch of one of our contracts: decoded already where one process wrote it, else by columns.
 
-    Maps at the end of a value (the protected fields) are shared between events: they are not to be changed.
+    All of them begin with an event's id, its time and its deadline. Of a whole batch these are read together, and kept
+    as they are written: they are the envelopes of what is written next.
+
+    ``fields`` are read besides; protected fields are in any case, and are shared between events, not to be changed.
+    ``quick`` reads them in place of the contract's picker, from behind the deadline on.
     """
-    required: frozenset[str] = kind.__required_keys__  # type: ignore[attr-defined]
-    fields = tuple(field for field in get_type_hints(kind) if field in required)
-    pick = codec.picker(name, fields)
 
-    def read(record: Record) -> T:
-        if record.body is not None:
-            return cast("T", record.body)
-        return cast("T", dict(zip(fields, pick(record.value, record.headers), strict=True)))
+    def __init__(self, codec: Codec, name: str, fields: Sequence[str], quick: Pick | None = None) -> None:
+        behind = (*fields, "protected")
+        self._names = (*_HEAD, *behind, "envelope")
+        self._frame, pick = codec.behind(name, _HEAD, behind)
+        self._quick = quick or pick
+        self._all = (*_HEAD, *behind)
+        self._pick = codec.picker(name, self._all)
 
-    return read
+    def __call__(self, records: Sequence[Record]) -> list[T_co]:
+        """Return an event a record. Raises ``Reject`` where one is none, as its decoder does."""
+        bodies = [record.body for record in records]
+        if None not in bodies:
+            return cast("list[T_co]", bodies)
+        if self._quick is not None and not any(bodies):
+            try:
+                return cast("list[T_co]", self._together(records, self._quick))
+            except GIVEN_UP:
+                # Not plain, or not right: looked at one by one.
+                pass
+        return [cast("T_co", record.body) if record.body is not None else self._alone(record) for record in records]
+
+    def _together(self, records: Sequence[Record], quick: Pick) -> list[dict[str, Any]]:
+        frame, rows = self._frame, list[tuple[str, bytes, bytes, int, int, tuple[Any, ...]]]()
+        for record in records:
+            value = record.value
+            if value is None or not value.startswith(frame):
+                raise Odd
+            size, begin = value[FRAME_BYTES], FRAME_BYTES + 1
+            if size > _SHORT:
+                size, begin = size & _SHORT | value[begin] << 7, begin + 1
+            if size & 1 or size > _LONGEST:
+                raise Odd
+            at = begin + (size >> 1)
+            time, due = _TIMES(value, at)
+            rows.append((
+                value[begin:at].decode(), value[FRAME_BYTES : at + 8], value[at + 8 : at + 16], time, due,
+                quick(value, at + 16),
+            ))  # fmt: skip
+        ids, named, due_bytes, times, dues, behind = zip(*rows, strict=True)
+        protected = maps([each[-1] for each in behind])
+        return [
+            dict(zip(self._names, (event_id, time, due, *fields, envelope), strict=True))
+            for event_id, time, due, fields, envelope in zip(
+                ids, times_of(times), times_of(dues), behind, zip(named, due_bytes, protected, strict=True), strict=True
+            )
+        ]
+
+    def _alone(self, record: Record) -> T_co:
+        return cast("T_co", dict(zip(self._all, self._pick(record.value, record.headers), strict=True)))
 
 
 class Writes:
@@ -133,15 +198,13 @@ def answers(
     records: Sequence[Record], events: Sequence[Mapping[str, Any]], values: Sequence[bytes], bodies: Sequence[object]
 ) -> list[Message]:
     """Return a message for each record, under its key and the id of its event."""
-    headers = [
-        had
-        # Mostly made in this process a stage ago, and nothing is said anew.
-        if record.origin is not None and len(had := record.headers) == 2 and _ours(had)  # noqa: PLR2004
-        else ((EVENT_ID, event["event_id"].encode()),)
-        for record, event in zip(records, events, strict=True)
-    ]
+    headers = [_headers(record, event["event_id"].encode()) for record, event in zip(records, events, strict=True)]
     return list(map(Message._make, zip([record.key for record in records], values, headers, bodies, strict=True)))
 
 
-def _ours(headers: Headers) -> bool:
-    return headers[0][0] == EVENT_ID and headers[1][0] == ORIGIN
+def _headers(record: Record, event_id: bytes) -> Headers:
+    had = record.headers
+    if len(had) == 2 and had[0] == (EVENT_ID, event_id) and had[1][0] == ORIGIN:  # noqa: PLR2004
+        # Nothing is said anew.
+        return had
+    return ((EVENT_ID, event_id),)

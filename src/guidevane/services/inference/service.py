@@ -16,7 +16,7 @@ from guidevane.services.inference.expecting import Expecting, Took
 from guidevane.services.inference.guard import Guard, Heard
 from guidevane.services.inference.predicting import Predicting, Row, Said, skipped
 from guidevane.services.inference.triage import Knobs, Triage
-from guidevane.services.passing import Drawn, reader
+from guidevane.services.passing import Drawn, Reads
 from guidevane.telemetry import names
 from guidevane.telemetry.service import served
 
@@ -89,7 +89,7 @@ class Inference:
         self._in_flight = dict.fromkeys(stuck_s, 0)
         self._identity = pipeline.vector.identity
         self._vector_bytes = pipeline.vector.width * 4
-        self._read = reader(codec, "features", Drawn)
+        self._read: Reads[Drawn] = Reads(codec, "features", ("feature_set", "vector"))
         self._predicting = Predicting(pipeline.ensemble, codec)
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
@@ -97,8 +97,7 @@ class Inference:
         fetched_s = self.clock.monotonic_s()
         results: list[Result] = []
         rows: list[Row] = []
-        for record in records:
-            event = self._read(record)
+        for record, event in zip(records, self._read(records), strict=True):
             misfit = self._misfit(event)
             results.append(misfit)
             if misfit is None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guidevane.events import Decision, Prediction, derived_id
+from guidevane.events import Decision, derived_id
 from guidevane.pieces import BOOLEAN, SOME, doubles, few, maps, optional, texts
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import OUTCOMES, Writes, answers, reader
+from guidevane.services.passing import OUTCOMES, Reads, Writes, answers
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
@@ -35,14 +35,14 @@ class Postprocess:
         self.rule = pipeline.decision
         self.clock = clock
         self.metrics = metrics
-        self._read: Callable[[Record], Predicted] = reader(codec, "prediction", Prediction)
+        self._read: Reads[Predicted] = Reads(codec, "prediction", ("score", "outcome", "members"))
         self._write = Writes(codec, "decision")
         (self._pipeline,) = texts([pipeline.name])
         self._threshold = SOME + doubles(np.array([self.rule.at]))[0]
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a decision for each record."""
-        predictions = [self._read(record) for record in records]
+        predictions = self._read(records)
         scores = np.array([np.nan if p["score"] is None else p["score"] for p in predictions], dtype=np.float64)
         values = self._written(predictions, scores)
         self._count(predictions)

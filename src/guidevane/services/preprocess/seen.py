@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.features import FeatureSet, Vectors
-    from guidevane.services.passing import Opened
+    from guidevane.services.passing import Received
 
 
 class Seen(NamedTuple):
@@ -22,7 +22,7 @@ class Seen(NamedTuple):
     then it came twice, and was answered the first time.
     """
 
-    accepted: Opened
+    accepted: Received
     row: dict[str, Any]
     windows: Mapping[str, float] | None
     twice: bool = False

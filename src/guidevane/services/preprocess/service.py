@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from guidevane.errors import Misconfigured, Reject
 from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
-from guidevane.services.passing import Drawn, Opened, Writes, answers, reader
+from guidevane.services.passing import Drawn, Reads, Received, Writes, answers
 from guidevane.services.preprocess.seen import Seen, matrix_of
 
 if TYPE_CHECKING:
@@ -28,25 +28,27 @@ class Preprocess:
     def __init__(self, pipeline: Pipeline, codec: Codec) -> None:
         self.pipeline = pipeline
         self.vector = pipeline.vector
-        self._read = reader(codec, "accepted", Opened)
+        self._read: Reads[Received] = Reads(codec, "accepted", ("event",))
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
         self._write = Writes(codec, "features")
         (self._identity,) = texts([self.vector.identity])
         (self._size,) = sizes([bytes(4 * self.vector.width)])
 
-    def read(self, record: Record) -> tuple[Opened, dict[str, Any]]:
+    def read(self, record: Record) -> tuple[Received, dict[str, Any]]:
         """Return an accepted record's envelope, and the event's own fields."""
-        accepted = self._read(record)
+        (accepted,) = self._read([record])
+        return accepted, self._fields(accepted)
+
+    def _fields(self, accepted: Received) -> dict[str, Any]:
         fields = accepted.get("fields")
-        return accepted, self._decode_event(accepted["event"]) if fields is None else fields
+        return self._decode_event(accepted["event"]) if fields is None else fields
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return a vector, or the reason why there is none, for each record."""
         if self.vector.windows:
             return self._windowed(records)
-        read = [self.read(record) for record in records]
-        matrix = matrix_of(self.vector, [row for _, row in read])
-        return self._vectors(records, [accepted for accepted, _ in read], matrix)
+        accepted = self._read(records)
+        return self._vectors(records, accepted, matrix_of(self.vector, [self._fields(each) for each in accepted]))
 
     def row(self, record: Record) -> Row | None:
         """Return what the features of a record read, or ``None`` where none are computed for it."""
@@ -80,7 +82,7 @@ class Preprocess:
         )
         return [results[place] if place in results else next(answers) for place in range(len(records))]
 
-    def _vectors(self, records: Sequence[Record], accepted: Sequence[Opened], matrix: Vectors) -> list[Result]:
+    def _vectors(self, records: Sequence[Record], accepted: Sequence[Received], matrix: Vectors) -> list[Result]:
         wrong: dict[int, str] = {}
         for row, feature in self.vector.nonfinite(matrix):
             wrong.setdefault(row, feature)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guidevane.features import Window
     from guidevane.pipeline import Pipeline
     from guidevane.runtime.stage import Changes
-    from guidevane.services.passing import Opened
+    from guidevane.services.passing import Received
 
 
 class Held(NamedTuple):
@@ -75,7 +75,7 @@ class _Table(faust.Table):  # type: ignore[misc]  # as above
 class WindowTable:
     """The memory of the preprocess stage: what the windows hold of each key of the partitions that are owned."""
 
-    def __init__(self, pipeline: Pipeline, read: Callable[[Record], tuple[Opened, dict[str, Any]]]) -> None:
+    def __init__(self, pipeline: Pipeline, read: Callable[[Record], tuple[Received, dict[str, Any]]]) -> None:
         """Make the table. ``read`` decodes an accepted record into its event's envelope and fields."""
         self.topic = str(pipeline.windows_topic)
         self.windows = pipeline.vector.windows
