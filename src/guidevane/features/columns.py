@@ -23,6 +23,16 @@ def columns_of(rows: Sequence[Mapping[str, object]], fields: Sequence[str]) -> d
     return {name: _column([row.get(name) for row in rows]) for name in fields}
 
 
+def columns_by(fields: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, NDArray[Any]]:
+    """Return what :func:`columns_of` does, of rows that hold these fields' values in their order, and nothing else.
+
+    >>> columns_by(("age", "sort"), [(3, "a"), (None, None)])
+    {'age': array([ 3., nan]), 'sort': array(['a', None], dtype=object)}
+    """
+    columns = zip(*rows, strict=True) if rows else ((),) * len(fields)
+    return {name: _column(list(values)) for name, values in zip(fields, columns, strict=True)}
+
+
 def numbers(column: NDArray[Any]) -> NDArray[np.float64]:
     """Return a column as float64[n]; what is no number becomes NaN, so that only its own event is rejected.
 

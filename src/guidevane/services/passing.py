@@ -101,14 +101,21 @@ class Reads(Generic[T_co]):
     as they are written: they are the envelopes of what is written next.
 
     ``fields`` are read besides; protected fields are in any case, and are shared between events, not to be changed.
-    ``quick`` reads them in place of the contract's picker, from behind the deadline on.
+    ``quick`` makes of what picks them from behind the deadline on something else that does, and then tells ``told``.
     """
 
-    def __init__(self, codec: Codec, name: str, fields: Sequence[str], quick: Pick | None = None) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        name: str,
+        fields: Sequence[str],
+        quick: Callable[[Pick], Pick] | None = None,
+        told: Sequence[str] = (),
+    ) -> None:
         behind = (*fields, "protected")
-        self._names = (*_HEAD, *behind, "envelope")
         self._frame, pick = codec.behind(name, _HEAD, behind)
-        self._quick = quick or pick
+        self._quick = pick if pick is None or quick is None else quick(pick)
+        self._names = (*_HEAD, *(told or fields), "protected", "envelope")
         self._all = (*_HEAD, *behind)
         self._pick = codec.picker(name, self._all)
 

@@ -11,6 +11,7 @@ from guidevane.events import Decision, derived_id
 from guidevane.pieces import BOOLEAN, SOME, doubles, few, maps, optional, texts
 from guidevane.runtime.stage import Stage
 from guidevane.services.passing import OUTCOMES, Reads, Writes, answers
+from guidevane.services.postprocess.voices import READ, TOLD, Voices, models_of
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Postprocess:
         self.rule = pipeline.decision
         self.clock = clock
         self.metrics = metrics
-        self._read: Reads[Predicted] = Reads(codec, "prediction", ("score", "outcome", "members"))
+        self._read: Reads[Predicted] = Reads(codec, "prediction", READ, Voices, TOLD)
         self._write = Writes(codec, "decision")
         (self._pipeline,) = texts([pipeline.name])
         self._threshold = SOME + doubles(np.array([self.rule.at]))[0]
@@ -116,9 +117,7 @@ class Postprocess:
 
 def _models(prediction: Predicted) -> dict[str, str]:
     """Return the versions of the members that answered, by name."""
-    if "members" in prediction:
-        return {m["name"]: m["version"] for m in prediction["members"] if m["status"] == "ok"}
-    return prediction["models"]
+    return models_of(prediction["members"]) if "members" in prediction else prediction["models"]
 
 
 def postprocess_stage(postprocess: Postprocess) -> Stage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guidevane.errors import Misconfigured, Reject
+from guidevane.features import columns_by, columns_of
 from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
 from guidevane.services.passing import Drawn, Reads, Received, Writes, answers
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
-    from guidevane.features import Vectors
+    from guidevane.features import Columns, Vectors
     from guidevane.log import Record
     from guidevane.pieces import Column, Parts
     from guidevane.pipeline import Pipeline
@@ -30,6 +31,10 @@ class Preprocess:
         self.vector = pipeline.vector
         self._read: Reads[Received] = Reads(codec, "accepted", ("event",))
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
+        event = pipeline.event
+        # What features read, of events that were written elsewhere; windows see the whole event.
+        self._reads = tuple(name for name in self.vector.reads if name in event.fields) or (event.key,)
+        self._pick = codec.picker(event.name, self._reads, version=event.version)
         self._write = Writes(codec, "features")
         (self._identity,) = texts([self.vector.identity])
         (self._size,) = sizes([bytes(4 * self.vector.width)])
@@ -38,6 +43,11 @@ class Preprocess:
         """Return an accepted record's envelope, and the event's own fields."""
         (accepted,) = self._read([record])
         return accepted, self._fields(accepted)
+
+    def _columns(self, accepted: Sequence[Received]) -> Columns:
+        if any("fields" in each for each in accepted):
+            return columns_of([self._fields(each) for each in accepted], self.vector.reads)
+        return columns_by(self._reads, [self._pick(each["event"]) for each in accepted])
 
     def _fields(self, accepted: Received) -> dict[str, Any]:
         fields = accepted.get("fields")
@@ -48,7 +58,7 @@ class Preprocess:
         if self.vector.windows:
             return self._windowed(records)
         accepted = self._read(records)
-        return self._vectors(records, accepted, matrix_of(self.vector, [self._fields(each) for each in accepted]))
+        return self._vectors(records, accepted, self.vector.matrix(self._columns(accepted)))
 
     def row(self, record: Record) -> Row | None:
         """Return what the features of a record read, or ``None`` where none are computed for it."""
