@@ -55,18 +55,13 @@ class _Picking(Source):
     def picked(self, schema: Mapping[str, Any], names: Sequence[str]) -> str:
         """Write the lines that read the fields of these names; return what makes the tuple."""
         within, pad = (schema["name"],), "    "
-        fields = list(schema["fields"])
-        last = max(at for at, field in enumerate(fields) if field["name"] in names)
-        fields = fields[: last + 1]
-        tail = next((at for at in range(len(fields), 0, -1) if not _remembered(fields[at - 1], names)), 0)
-        # Only where nothing follows is the rest of the bytes theirs alone.
-        ending = fields[tail:] if last + 1 == len(schema["fields"]) else []
+        fields, ending = parted(schema, names)
         made: dict[str, str] = {}
 
         def kind(field: Mapping[str, Any]) -> tuple[bool, bool]:
             return field["name"] in names, field["type"] in _WHOLE
 
-        for (wanted, whole), together in groupby(fields[: len(fields) - len(ending)], key=kind):
+        for (wanted, whole), together in groupby(fields, key=kind):
             run = list(together)
             if not wanted:
                 self.past([field["type"] for field in run], within, pad)
@@ -130,6 +125,18 @@ class _Picking(Source):
             else:
                 self.past([kind], within, inner)
         self._write(pad, "else: raise Odd")
+
+
+def parted(schema: Mapping[str, Any], names: Sequence[str]) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Return a record's fields up to the last of these names, and apart from them the maps that end it."""
+    fields = list(schema["fields"])
+    last = max(at for at, field in enumerate(fields) if field["name"] in names)
+    fields = fields[: last + 1]
+    tail = next((at for at in range(len(fields), 0, -1) if not _remembered(fields[at - 1], names)), 0)
+    # Only where nothing follows is the rest of the bytes theirs alone.
+    if last + 1 < len(schema["fields"]):
+        tail = len(fields)
+    return fields[:tail], fields[tail:]
 
 
 def _is_varint(schema: Any) -> bool:

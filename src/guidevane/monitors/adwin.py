@@ -14,7 +14,7 @@ from river.drift import ADWIN
 from guidevane.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from guidevane.monitors.monitor import State
 
@@ -54,8 +54,23 @@ class Adwin:
         self._n += 1
         self._sum += value
         # What River's wrapper does at each value but to begin anew after a change, as we do ourselves.
-        if not self._take(value):
-            return None
+        return self._cut() if self._take(value) else None
+
+    def update_all(self, values: Sequence[float]) -> list[tuple[int, Change]]:
+        """Take many values; return each change with the place of the value that showed it."""
+        found: list[tuple[int, Change]] = []
+        take, total, start = self._take, self._sum, 0
+        for at, value in enumerate(values, start=1):
+            # One after the other, as above: a sum of all at once is another one in the last bit.
+            total += value
+            if take(value):
+                self._n, self._sum = self._n + at - start, total
+                found.append((at - 1, self._cut()))
+                take, total, start = self._take, self._sum, at
+        self._n, self._sum = self._n + len(values) - start, total
+        return found
+
+    def _cut(self) -> Change:
         detector = self._detector
         # ADWIN keeps only what lies behind the cut: what lies before it is the rest of our own sum.
         after_n = int(detector.width)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import numpy as np
 from pydantic import Field as Bound
 
 from guidevane.monitors.monitor import Voice, unknown
@@ -13,6 +14,8 @@ from guidevane.word import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from guidevane.event import Event
     from guidevane.events import Alert
@@ -95,7 +98,12 @@ class SignalDrift:
 
     def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
         """Take the signal of many events."""
-        changes = [(at, change) for at, value in enumerate(batch.column(self._signal)) if (change := self._take(value))]
+        numbers = batch.numbers(self._signal)
+        if numbers is not None and self._span and np.isfinite(numbers).all():
+            changes = self._feed_all(numbers)
+        else:
+            values = enumerate(batch.column(self._signal))
+            changes = [(at, change) for at, value in values if (change := self._take(value))]
         return [(at, self._tell(batch.seen(at), change)) for at, change in changes]
 
     def _take(self, value: object) -> Change | None:
@@ -117,6 +125,12 @@ class SignalDrift:
     def _feed(self, value: float) -> Change | None:
         scaled = (value - self._low) / self._span
         return self._adwin.update(0.0 if scaled < 0.0 else 1.0 if scaled > 1.0 else scaled)  # noqa: FURB136 - hot
+
+    def _feed_all(self, values: NDArray[Any]) -> list[tuple[int, Change]]:
+        # As above, to the bit.
+        with np.errstate(over="ignore"):
+            scaled = (values - self._low) / self._span
+        return self._adwin.update_all(np.where(scaled < 0.0, 0.0, np.where(scaled > 1.0, 1.0, scaled)).tolist())
 
     def _tell(self, seen: Seen, change: Change) -> Alert:
         low, span = self._low, self._span

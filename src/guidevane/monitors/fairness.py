@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
@@ -14,8 +13,6 @@ from guidevane.word import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from guidevane.events import Alert
     from guidevane.monitors.monitor import Batch, Seen, Source, State, Watched
@@ -71,9 +68,14 @@ class Parity:
         self._window = declared.window
         self._min_group = declared.min_group
         self._crossing = Crossing(declared.max_gap)
-        self._last: deque[tuple[str, bool]] = deque()
-        # Per group: decisions, and positive ones among them.
-        self._groups: dict[str, list[int]] = {}
+        # Twice the place of its group, plus one where it was positive.
+        self._last: deque[int] = deque()
+        # A group's place is another's once none of its decisions are left.
+        self._places: dict[str, int] = {}
+        self._free: list[int] = []
+        # By place: the group, and its decisions with the positive ones among them.
+        self._names: list[str] = []
+        self._counts: list[list[int]] = []
 
     def observe(self, seen: Seen) -> Alert | None:
         """Take one decision."""
@@ -86,61 +88,72 @@ class Parity:
 
     def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
         """Take many decisions."""
-        attribute, columns = self._attribute, zip(*map(batch.column, self.fields), strict=True)
-        taken = [
-            (at, group, positive)
-            for at, (protected, positive, outcome) in enumerate(columns)
-            if outcome != "shed" and (group := protected.get(attribute)) is not None
-        ]
-        pairs = [(group, positive) for _, group, positive in taken]
-        said = self._take_all(pairs) if len(pairs) >= _MANY else None
+        said = self._take_columns(batch) if len(batch) >= _MANY else None
         if said is None:
-            said = [(number, told) for number, pair in enumerate(pairs) if (told := self._take(*pair))]
-        found = [(taken[number][0], told) for number, told in said]
-        return [(at, self._voice.alert(batch.seen(at), *told)) for at, told in found]
+            columns = zip(*map(batch.column, self.fields), strict=True)
+            said = [
+                (at, told)
+                for at, (protected, positive, outcome) in enumerate(columns)
+                if outcome != "shed" and (group := protected.get(self._attribute)) is not None
+                if (told := self._take(group, positive))
+            ]
+        return [(at, self._voice.alert(batch.seen(at), *told)) for at, told in said]
 
-    def _take_all(self, came: list[tuple[str, bool]]) -> list[tuple[int, _Told]] | None:
+    def _take_columns(self, batch: Batch) -> list[tuple[int, _Told]] | None:
         """Take many decisions at once; return what there is to say, or None where there are too many groups for that.
 
         What there are of each group is a sum that does not depend on what was said; so is the gap.
         """
-        names = list(dict.fromkeys(chain(self._groups, (group for group, _ in came))))
-        if len(names) > _GROUPS:
+        protected, outcomes = batch.coded("protected"), batch.coded("outcome")
+        groups = [each.get(self._attribute) for each in protected.values]
+        taken = np.flatnonzero(
+            np.array([group is not None for group in groups])[protected.codes]
+            & np.array([outcome != "shed" for outcome in outcomes.values])[outcomes.codes]
+        )
+        count = len(taken)
+        if not count:
+            return []
+        if max(len(self._names), len({*self._places, *groups})) > _GROUPS:
             return None
-        places = {name: place for place, name in enumerate(names)}
+        positives = batch.numbers("positive")
+        if positives is None:
+            positives = np.array(batch.column("positive"))
+        seats = np.array([0 if group is None else self._seat(group) for group in groups])
+        came = (2 * seats[protected.codes] + positives)[taken]
         before = len(self._last)
-        gone = list(islice(chain(self._last, came), max(len(came) - self._window + before, 0)))
-        # By event, group, and (decisions, positive ones): what each adds, what it puts out, and so what there are.
-        tallies = np.zeros((len(came), len(names), 2), np.int64)
-        for pairs, sign, start in ((came, 1, 0), (gone, -1, len(came) - len(gone))):
-            if pairs:
-                groups = [places[group] for group, _ in pairs]
-                tallies[np.arange(start, len(came)), groups] += [(sign, sign * positive) for _, positive in pairs]
-        tallies[0] += [self._groups.get(name, (0, 0)) for name in names]
-        tallies = np.cumsum(tallies, axis=0)
-        n, positive = tallies[:, :, 0], tallies[:, :, 1]
+        self._last.extend(came.tolist())
+        gone = np.array([self._last.popleft() for _ in range(len(self._last) - self._window)], np.int64)
+        # By place and answer, event after event: what each adds, what it puts out, and so what there are.
+        tallies = np.zeros((2 * len(self._names), count), np.int64)
+        tallies[came, np.arange(count)] = 1
+        tallies[gone, np.arange(count - len(gone), count)] -= 1
+        tallies[:, 0] += [each for n, ones in self._counts for each in (n - ones, ones)]
+        tallies.cumsum(axis=1, out=tallies)
+        positive = tallies[1::2]
+        n = tallies[::2] + positive
         counts, shares = n >= self._min_group, positive / np.maximum(n, 1)
-        high, low = np.where(counts, shares, 0.0).max(axis=1), np.where(counts, shares, 1.0).min(axis=1)
+        high, low = np.where(counts, shares, 0.0).max(axis=0), np.where(counts, shares, 1.0).min(axis=0)
         gaps = np.maximum(high - low, 0.0)
-        self._last.extend(came)
-        for _ in gone:
-            self._last.popleft()
-        self._groups = _held(names, tallies[-1])
-        return [
-            (at, self._told(_held(names, tallies[at]), float(gaps[at]), min(before + at + 1, self._window)))
-            for at in self._crossing.crossed(gaps)
-        ]
+        found: list[tuple[int, _Told]] = []
+        for at in self._crossing.crossed(gaps):
+            self._counts = np.column_stack((n[:, at], positive[:, at])).tolist()
+            found.append((int(taken[at]), self._told(float(gaps[at]), min(before + at + 1, self._window))))
+        self._counts = np.column_stack((n[:, -1], positive[:, -1])).tolist()
+        for place in [place for place in self._places.values() if not self._counts[place][0]]:
+            self._vacate(place)
+        return found
 
     def _take(self, group: str, positive: bool) -> _Told | None:  # noqa: FBT001 - as below
         self._enter(group, positive)
         if len(self._last) > self._window:
             self._leave()
         gap = self._gap()
-        return self._told(self._groups, gap, len(self._last)) if self._crossing.above(gap) else None
+        return self._told(gap, len(self._last)) if self._crossing.above(gap) else None
 
-    def _told(self, groups: dict[str, list[int]], gap: float, decisions: int) -> _Told:
+    def _told(self, gap: float, decisions: int) -> _Told:
         # Groups of one share are told apart by name, so that the order in which they appeared does not matter.
-        ranked = sorted((positive / n, name, n) for name, (n, positive) in groups.items() if n >= self._min_group)
+        held = ((name, self._counts[place]) for name, place in self._places.items())
+        ranked = sorted((positive / n, name, n) for name, (n, positive) in held if n >= self._min_group)
         least, most = ranked[0], ranked[-1]
         shares = f"{most[1]} {most[0]:.1%}, {least[1]} {least[0]:.1%}"
         message = f"positive decisions by {self._voice.signal}: {shares}"
@@ -149,23 +162,39 @@ class Parity:
             evidence |= {f"share.{name}": share, f"n.{name}": float(n)}
         return message, evidence
 
+    def _seat(self, group: str) -> int:
+        place = self._places.get(group)
+        if place is None:
+            if not self._free:
+                self._free.append(len(self._names))
+                self._names.append("")
+                self._counts.append([0, 0])
+            place = self._places[group] = self._free.pop()
+            self._names[place] = group
+        return place
+
+    def _vacate(self, place: int) -> None:
+        del self._places[self._names[place]]
+        self._free.append(place)
+
     def _enter(self, group: str, positive: bool) -> None:  # noqa: FBT001 - a decision is a pair of these
-        self._last.append((group, positive))
-        counts = self._groups.setdefault(group, [0, 0])
+        place = self._seat(group)
+        self._last.append(2 * place + positive)
+        counts = self._counts[place]
         counts[0] += 1
         counts[1] += positive
 
     def _leave(self) -> None:
-        group, positive = self._last.popleft()
-        counts = self._groups[group]
+        place, positive = divmod(self._last.popleft(), 2)
+        counts = self._counts[place]
         counts[0] -= 1
         counts[1] -= positive
         if not counts[0]:
-            del self._groups[group]
+            self._vacate(place)
 
     def _gap(self) -> float:
         high, low = 0.0, 1.0
-        for n, positive in self._groups.values():
+        for n, positive in self._counts:
             if n >= self._min_group:
                 share = positive / n
                 if share > high:  # noqa: PLR1730 - twice as fast as max() here, at every decision
@@ -176,23 +205,19 @@ class Parity:
 
     def state(self) -> State:
         """Return the window: its groups, and one number per decision (twice the group, plus one where positive)."""
-        names = sorted(self._groups)
-        place = {name: 2 * number for number, name in enumerate(names)}
+        names = sorted(self._places)
+        number = {self._places[name]: 2 * rank for rank, name in enumerate(names)}
         return {
             "groups": names,
-            "last": [place[group] + positive for group, positive in self._last],
+            "last": [number[code >> 1] + (code & 1) for code in self._last],
             "raised": self._crossing.raised,
         }
 
     def restore(self, state: State) -> None:
         """Go on from ``state``."""
         names: list[str] = state["groups"]
-        self._last.clear()
-        self._groups.clear()
+        for held in (self._last, self._places, self._free, self._names, self._counts):
+            held.clear()
         for code in state["last"]:
             self._enter(names[code // 2], bool(code % 2))
         self._crossing.raised = state["raised"]
-
-
-def _held(names: list[str], tally: NDArray[np.int64]) -> dict[str, list[int]]:
-    return {name: each for name, each in zip(names, tally.tolist(), strict=True) if each[0]}

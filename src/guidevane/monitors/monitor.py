@@ -18,10 +18,13 @@ from guidevane.word import Mistake, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
     from guidevane.event import Event
+
+    Column: TypeAlias = Sequence[Any] | NDArray[Any] | "Coded"
 
 Source = Literal["accepted", "decisions", "outcomes"]
 State = dict[str, Any]
@@ -67,6 +70,23 @@ class Monitor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A column of few different values: ``codes`` are their places in ``values``, one for each event.
+
+    >>> Coded(np.array([1, 0, 1]), ["no", "yes"]).tolist()
+    ['yes', 'no', 'yes']
+    """
+
+    codes: NDArray[np.int64]
+    values: Sequence[Any]
+
+    def tolist(self) -> list[Any]:
+        """Return the value of every event: the same objects."""
+        found: list[Any] = np.fromiter(self.values, np.object_, len(self.values))[self.codes].tolist()
+        return found
+
+
 class Batch:
     """Events of one source, in order, as columns: what a monitor that reads many at once is given.
 
@@ -77,21 +97,65 @@ class Batch:
     (2, [40, None], 'e2')
     """
 
-    def __init__(self, events: Sized, columns: Mapping[str, Sequence[Any]], seen: Callable[[int], Seen]) -> None:
+    def __init__(self, events: Sized, columns: Mapping[str, Column], seen: Callable[[int], Seen]) -> None:
         self._events = events
         self._columns = columns
         self._seen = seen
+        self._listed: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._events)
 
     def column(self, name: str) -> Sequence[Any]:
         """Return one field of every event."""
-        return self._columns[name]
+        column = self._columns[name]
+        if not isinstance(column, (np.ndarray, Coded)):
+            return column
+        if name not in self._listed:
+            self._listed[name] = column.tolist()
+        return self._listed[name]
+
+    def numbers(self, name: str) -> NDArray[Any] | None:
+        """Return one field of every event, where it was read as an array of numbers of one kind.
+
+        >>> batch = Batch(["e1", "e2"], {"age": [40, None], "year": np.array([1, 2])}, lambda at: Seen("e", at, {}))
+        >>> batch.numbers("age"), batch.numbers("year"), batch.column("year")
+        (None, array([1, 2]), [1, 2])
+        """
+        column = self._columns[name]
+        return column if isinstance(column, np.ndarray) else None
+
+    def coded(self, name: str) -> Coded:
+        """Return one field of every event by what stands there: for those that are few, as maps and enums are.
+
+        >>> batch = Batch(["e1", "e2", "e3"], {"outcome": ["full", "shed", "full"]}, lambda at: Seen("e", at, {}))
+        >>> coded = batch.coded("outcome")
+        >>> coded.codes, coded.values
+        (array([0, 1, 0]), ['full', 'shed'])
+        """
+        column = self._columns[name]
+        if isinstance(column, Coded):
+            return column
+        # By what they are: maps are equal to nothing that could be looked up.
+        keys = list(map(id, column))
+        objects = dict(zip(keys, column, strict=True))
+        places = {key: place for place, key in enumerate(objects)}
+        return Coded(np.array([places[key] for key in keys], np.int64), list(objects.values()))
+
+    def some(self, places: Sequence[int]) -> Batch:
+        """Return the events at these places."""
+        columns = {name: _some(column, places) for name, column in self._columns.items()}
+        return Batch(places, columns, lambda at: self._seen(places[at]))
 
     def seen(self, at: int) -> Seen:
         """Return one event whole: whoever has something to say of it pays for reading it."""
         return self._seen(at)
+
+
+def _some(column: Column, places: Sequence[int]) -> Column:
+    if isinstance(column, Coded):
+        return Coded(column.codes[places], column.values)
+    return column[places] if isinstance(column, np.ndarray) else [column[at] for at in places]
 
 
 @runtime_checkable

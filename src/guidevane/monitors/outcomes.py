@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
 
 from guidevane.events import Outcome
 from guidevane.monitors.remembered import UNWRITTEN, Held, Remembered
 
 if TYPE_CHECKING:
     from collections import OrderedDict
+    from collections.abc import Sequence
 
     from guidevane.events import Decision, Label
-    from guidevane.monitors.monitor import State
+    from guidevane.monitors.monitor import Batch, State
     from guidevane.monitors.remembered import Entry
 
 KEPT: Final = (
@@ -71,26 +75,72 @@ class OutcomeJoin:
         """Return what became of decisions and labels so far."""
         return JoinCounts(len(self.remembered), **self._tally)
 
-    def repeats(self, event_id: str) -> bool:
-        """Tell whether the event was decided before, as far as is remembered; count it then."""
-        repeated = event_id in self._decided
-        self._tally["duplicates"] += repeated
-        return repeated
-
     def decide(self, decision: Decision, *, written_at_us: int) -> Outcome | None:
         """Take a decision; return its outcome where the label was there first.
 
         ``written_at_us`` is the record's time on the topic: one event from the future must not expire all others.
         """
-        if self.repeats(decision["event_id"]):
+        if self._repeats(decision["event_id"]):
             return None
-        return self.take(decision["event_id"], self._compact(decision), written_at_us=written_at_us)
+        return self._take(decision["event_id"], self._compact(decision), written_at_us)
 
-    def take(self, event_id: str, kept: tuple[Any, ...], *, written_at_us: int) -> Outcome | None:
-        """Take a decision that repeats none, as its values in the order of ``KEPT``; no NaN, maps shared and constant.
+    def decide_all(
+        self, event_ids: Sequence[str], kept: Sequence[tuple[Any, ...]], *, written_at_us: Sequence[int]
+    ) -> tuple[Sequence[int], list[tuple[int, Outcome]]]:
+        """Take many decisions, as :meth:`decide` would one after the other.
 
-        What :meth:`decide` does with the whole of it.
+        Each is given as its values in the order of ``KEPT``; no NaN, maps shared and constant. Returned are the places
+        of those that repeat none, and the outcomes, each with its decision's place among those.
         """
+        if self._take_new(event_ids, kept, written_at_us):
+            return range(len(event_ids)), []
+        first: list[int] = []
+        outcomes: list[tuple[int, Outcome]] = []
+        for place, (event_id, each, written_us) in enumerate(zip(event_ids, kept, written_at_us, strict=True)):
+            if self._repeats(event_id):
+                continue
+            if outcome := self._take(event_id, each, written_us):
+                outcomes.append((len(first), outcome))
+            first.append(place)
+        return first, outcomes
+
+    def _take_new(
+        self, event_ids: Sequence[str], kept: Sequence[tuple[Any, ...]], written_at_us: Sequence[int]
+    ) -> bool:
+        """Take decisions of events that nothing is known of, all at once; tell whether that was the same."""
+        ids = set(event_ids)
+        known = not (self._decided.keys().isdisjoint(ids) and self._waiting.keys().isdisjoint(ids))
+        if known or not ids or len(ids) < len(event_ids):
+            return False
+        times_us = zip([each[1] for each in kept], written_at_us, strict=True)
+        at_us = [at_us if at_us < written_us else written_us for at_us, written_us in times_us]  # noqa: FURB136 - as below
+        watermark_us = max(self._watermark_us, *at_us)
+        if not self._in_time(len(self.remembered) + len(ids) - self._max_pending, watermark_us - self._ttl_us):
+            return False
+        if not self._decided:
+            self._calm_until_us = _UNKNOWN
+        self._watermark_us = watermark_us
+        self.remembered.add_decided(event_ids, at_us, kept)
+        self._forget()
+        return True
+
+    def _in_time(self, count: int, horizon_us: int) -> bool:
+        """Tell whether nobody's time is over by the horizon, of those who may leave for being too many by ``count``.
+
+        Who leaves for the one reason alone leaves at whatever moment it is looked at; of both, their order matters.
+        """
+        if count <= 0:
+            return True
+        first = [entry.at_us for kind in (self._decided, self._waiting) for entry in islice(kind.values(), count + 1)]
+        return len(self._decided) > count and min(first) >= horizon_us
+
+    def _repeats(self, event_id: str) -> bool:
+        """Tell whether the event was decided before, as far as is remembered; count it then."""
+        repeated = event_id in self._decided
+        self._tally["duplicates"] += repeated
+        return repeated
+
+    def _take(self, event_id: str, kept: tuple[Any, ...], written_at_us: int) -> Outcome | None:
         at_us: int = kept[1] if kept[1] < written_at_us else written_at_us  # noqa: FURB136 - each event's
         remembered = self.remembered
         waiting = remembered.take_waiting(event_id) if self._waiting else None
@@ -202,12 +252,19 @@ class OutcomeJoin:
         self.remembered.restore(state, state["pages"])
 
 
-def constant(kept: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the values of ``KEPT`` as a state can hold them: JSON has no NaN, and a state must come back as it was.
+def constants(batch: Batch) -> list[tuple[Any, ...]]:
+    """Return the values of ``KEPT`` of every decision, as a state can hold them.
 
-    >>> constant(("d1", 4, float("nan"), 0.5, True, "full", {}, {}))[2:4]
-    (None, 0.5)
+    JSON has no NaN, and a state must come back as it was.
     """
+    kept = list(zip(*map(batch.column, KEPT), strict=True))
+    numbers = map(batch.numbers, ("score", "probability"))
+    if all(column is not None and np.isfinite(column).all() for column in numbers):
+        return kept
+    return list(map(_constant, kept))
+
+
+def _constant(kept: tuple[Any, ...]) -> tuple[Any, ...]:
     _, _, score, probability, *_ = kept
     if (score is None or math.isfinite(score)) and (probability is None or math.isfinite(probability)):
         return kept

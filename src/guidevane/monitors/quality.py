@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import numpy as np
 from pydantic import Field as Bound
@@ -29,6 +29,9 @@ _INTEGERS: Final = {int, bool}
 _FLOATS: Final = {float}
 _TEXTS: Final = {str, bytes}
 _NAMES: Final = _INTEGERS | {str}
+# What an array of whole numbers can hold.
+_LEAST: Final = -(1 << 63)
+_MOST: Final = (1 << 63) - 1
 FINE: Final = 0
 FAULTS: Final = ("fine", "missing", "out_of_range", "unknown_category")
 
@@ -122,6 +125,20 @@ class Check:
         verdicts = bytes(map(self, values))
         return verdicts if any(verdicts) else None
 
+    def passes(self, numbers: NDArray[Any]) -> bool:
+        """Tell whether all of these numbers are fine; no only means that this quick look cannot say.
+
+        >>> check = Check(True, 0.0, 120.0, None)
+        >>> check.passes(np.array([40, 130])), check.passes(np.array([40.0, 1.0])), check.passes(np.array([np.nan]))
+        (False, True, False)
+        """
+        if self.categories is not None:
+            return False
+        if not self.numeric or (numbers.dtype.kind != "f" and self.low <= _LEAST and self.high >= _MOST):
+            return True
+        # As Python's own numbers, which compare exactly; where there is a NaN, it is both.
+        return bool(self.low <= numbers.min().item() and numbers.max().item() <= self.high)
+
     def _fine(self, values: Sequence[object]) -> bool:
         """Tell whether all values are fine; no only means that this quick look cannot say."""
         kinds = set(map(type, values))
@@ -163,7 +180,11 @@ class FieldQuality:
 
     def observe_all(self, batch: Batch) -> list[tuple[int, Alert]]:
         """Judge the field of many events."""
-        verdicts = self._check.all(batch.column(self._field))
+        numbers = batch.numbers(self._field)
+        if numbers is not None and self._check.passes(numbers):
+            verdicts = None
+        else:
+            verdicts = self._check.all(batch.column(self._field))
         if (verdicts is None and self._calm) or self._quietly(verdicts or bytes(len(batch))):
             return []
         found = enumerate(map(self._take, verdicts or bytes(len(batch))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ class Remembered:
         self._next += 1
         self._unwritten.append(entry)
         return entry
+
+    def add_decided(self, event_ids: Sequence[str], at_us: Sequence[int], decisions: Sequence[tuple[Any, ...]]) -> None:
+        """Remember many decisions without a label, as :meth:`add` would one after the other."""
+        entries = list(map(Entry, count(self._next), event_ids, at_us, decisions, repeat(None)))
+        self.decided.update(zip(event_ids, entries, strict=True))
+        self._next += len(entries)
+        self._unwritten += entries
 
     def relabel(self, entry: Entry, label: Held) -> None:
         """Give an entry another label; a revision that goes with it may be counted up until rows are asked for."""

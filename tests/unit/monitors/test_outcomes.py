@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.monitors.given import decision, label
 
-from guidevane.monitors.outcomes import OutcomeJoin
+from guidevane.monitors.monitor import Batch, Seen
+from guidevane.monitors.outcomes import KEPT, OutcomeJoin, constants
 
 if TYPE_CHECKING:
-    from guidevane.events import Outcome
+    from guidevane.events import Decision, Outcome
 
 S = 1_000_000
 EVENTS = [f"e{number}" for number in range(6)]
@@ -130,6 +132,55 @@ def test_given_any_arrivals_no_more_is_remembered_than_allowed(arriving, most):
     play(join, arriving)
 
     assert join.counts.pending <= most
+
+
+# Numbers of events, and when they were: of a handful, so that they repeat, or of many, so that they do not.
+several = st.one_of(
+    *(st.lists(st.tuples(st.integers(0, most), st.integers(0, 30)), max_size=12) for most in (9, 10**6, 10**6))
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["decisions", "decisions", "labels"]), several), max_size=12),
+    st.integers(1, 30),
+    st.integers(0, 40),
+)
+def test_given_decisions_in_any_batches_the_join_is_that_of_one_after_the_other(arriving, most, ttl_s):
+    whole, cut = (OutcomeJoin(ttl_s=ttl_s, max_pending=most) for _ in range(2))
+    for what, events in arriving:
+        if what == "labels":
+            for number, at in events:
+                told = [each.label(label(f"e{number}", 1.0), written_at_us=at * S) for each in (whole, cut)]
+                assert told[0] == told[1]
+            continue
+        decisions = [decision(f"e{number}", at_us=at * S) for number, at in events]
+        ids, written_at_us = [each["event_id"] for each in decisions], [25 * S] * len(decisions)
+        before = whole.counts.duplicates
+        expected = [whole.decide(each, written_at_us=25 * S) for each in decisions]
+
+        first, outcomes = cut.decide_all(ids, constants(batch(decisions)), written_at_us=written_at_us)
+
+        assert len(decisions) - len(first) == whole.counts.duplicates - before
+        assert [(first[place], outcome) for place, outcome in outcomes] == [
+            (place, outcome) for place, outcome in enumerate(expected) if outcome
+        ]
+        assert cut.state() == whole.state()
+    assert cut.counts == whole.counts
+
+
+def batch(decisions: list[Decision]) -> Batch:
+    columns = {name: [cast("Any", each)[name] for each in decisions] for name in KEPT}
+    return Batch(decisions, columns, lambda at: Seen(decisions[at]["event_id"], 0, cast("Any", decisions[at])))
+
+
+def test_given_many_decisions_a_score_that_json_cannot_hold_is_none():
+    scores = np.array([0.5, float("nan"), 0.25])
+    columns = {**{name: [None] * 3 for name in KEPT}, "score": scores, "probability": scores}
+    read = Batch(scores, columns, lambda at: Seen("e", at, {}))
+
+    assert [each[KEPT.index("score")] for each in constants(read)] == [0.5, None, 0.25]
+    assert [each[KEPT.index("probability")] for each in constants(read.some([0, 2]))] == [0.5, 0.25]
 
 
 def test_given_a_score_that_json_cannot_hold_the_outcome_has_none():

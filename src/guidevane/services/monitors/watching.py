@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from guidevane.columns import Columns
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Message, Record
 from guidevane.log.murmur import murmur2
 from guidevane.log.murmurs import murmur2_all
 from guidevane.monitors.monitor import Batch, Seen, watch
-from guidevane.monitors.outcomes import KEPT, constant
+from guidevane.monitors.outcomes import KEPT, constants
 from guidevane.monitors.panel import Panel
 from guidevane.runtime.deadletter import dead_letter, reasons
 from guidevane.runtime.sizes import Sizes
@@ -21,12 +21,12 @@ from guidevane.services.passing import EVENT_ID
 from guidevane.telemetry import names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
     from guidevane.events import Accepted, Alert, Decision, Outcome
-    from guidevane.monitors.monitor import Monitor, Source, State
+    from guidevane.monitors.monitor import Column, Monitor, Source, State
     from guidevane.monitors.outcomes import OutcomeJoin
     from guidevane.monitors.remembered import Row
     from guidevane.pipeline import Pipeline
@@ -86,11 +86,15 @@ class Watcher:
         self._accepted = codec.decoder("accepted", trusted=True)
         self._event = codec.decoder(event.name, trusted=True)
         self._decision = codec.decoder("decision", trusted=True)
+        latest = codec.catalogue.latest
         self._pick_event = codec.picker("accepted", ("event",))
-        self._fields = self._watching["accepted"].fields
-        self._pick_fields = codec.picker(event.name, self._fields or (event.key,))
+        # Whatever is asked for, an event that cannot be read is counted.
+        self._fields = self._watching["accepted"].fields or (event.key,)
+        self._pick_fields = codec.picker(event.name, self._fields)
+        self._columns_of_events = Columns(latest(event.name), self._fields, within=(latest("accepted"), "event"))
         self._kept = tuple(dict.fromkeys(("event_id", *KEPT, *self._watching["decisions"].fields)))
         self._pick_decision = codec.picker("decision", self._kept)
+        self._columns_of_decisions = Columns(latest("decision"), self._kept)
         self._label = codec.decoder("label")
         self._outcome, self._alert = codec.encoder("outcome"), codec.encoder("alert")
         self._read_outcome, self._read_alert = (codec.decoder(name, trusted=True) for name in ("outcome", "alert"))
@@ -115,46 +119,38 @@ class Watcher:
         panel = self._watching["accepted"]
         if not panel.monitors:
             return [], 0
-        kept: list[Record] = []
-        rows: list[tuple[Any, ...]] = []
-        for record in records:
-            # Other stages answer for the records of our own topics.
-            with suppress(Reject):
-                rows.append(self._pick_fields(self._pick_event(record.value, record.headers)[0]))
-                kept.append(record)
+
+        def pick(record: Record) -> tuple[Any, ...]:
+            return self._pick_fields(self._pick_event(record.value, record.headers)[0])
+
+        kept, columns = _read(records, self._columns_of_events, pick, self._fields)
 
         def seen(at: int) -> Seen:
             accepted = cast("Accepted", self._accepted(kept[at].value, kept[at].headers))
             return Seen(accepted["event_id"], accepted["event_time_us"], self._event(accepted["event"]))
 
-        said = panel.show(Batch(rows, _columns(self._fields, rows), seen))
+        said = panel.show(Batch(kept, columns, seen))
         return [self._said(alert) for _, alert in said], len(records) - len(kept)
 
     def _take_decisions(self, records: Sequence[Record]) -> tuple[list[Output], int]:
-        kept: list[Record] = []
-        rows: list[tuple[Any, ...]] = []
-        joined: list[tuple[int, Outcome]] = []
-        rejected = 0
-        join, last = self.join, len(KEPT) + 1
-        for record in records:
-            try:
-                row = self._pick_decision(record.value, record.headers)
-            except Reject:
-                rejected += 1
-                continue
-            event_id = row[0]
-            if join.repeats(event_id):
-                continue
-            if outcome := join.take(event_id, constant(row[1:last]), written_at_us=record.timestamp_us):
-                joined.append((len(rows), outcome))
-            rows.append(row)
-            kept.append(record)
+        def pick(record: Record) -> tuple[Any, ...]:
+            return self._pick_decision(record.value, record.headers)
+
+        kept, columns = _read(records, self._columns_of_decisions, pick, self._kept)
+        rejected = len(records) - len(kept)
+        if not kept:
+            return [], rejected
 
         def seen(at: int) -> Seen:
             decision = cast("Decision", self._decision(kept[at].value, kept[at].headers))
             return Seen(decision["event_id"], decision["event_time_us"], decision)
 
-        said = self._watching["decisions"].show(Batch(rows, _columns(self._kept, rows), seen))
+        batch = Batch(kept, columns, seen)
+        written_at_us = [record.timestamp_us for record in kept]
+        first, joined = self.join.decide_all(batch.column("event_id"), constants(batch), written_at_us=written_at_us)
+        if len(first) < len(kept):
+            batch = batch.some(first)
+        said = self._watching["decisions"].show(batch)
         found = [(at, self._said(alert)) for at, alert in said] + self._joined(joined)
         # What is said of a decision comes before what is said of its outcome: the order is stable.
         return [output for _, output in sorted(found, key=_place)], rejected
@@ -251,8 +247,24 @@ class Watcher:
                 _log.warning("monitor %s is %s: it begins now", monitor.name, "changed" if was else "new")
 
 
-def _columns(fields: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
-    return dict(zip(fields, zip(*rows, strict=True), strict=True)) if rows else {}
+def _read(
+    records: Sequence[Record], columns: Columns, pick: Callable[[Record], tuple[Any, ...]], fields: Sequence[str]
+) -> tuple[Sequence[Record], Mapping[str, Column]]:
+    """Return the records that can be read, and the columns of their fields; other stages answer for those that cannot.
+
+    All at once where that can be, or else one by one.
+    """
+    if found := columns([record.value for record in records]):
+        return records, found
+    kept: list[Record] = []
+    rows: list[tuple[Any, ...]] = []
+    for record in records:
+        try:
+            rows.append(pick(record))
+        except Reject:
+            continue
+        kept.append(record)
+    return kept, dict(zip(fields, zip(*rows, strict=True), strict=True)) if rows else {}
 
 
 def _place(found: tuple[int, Output]) -> int:
