@@ -128,6 +128,7 @@ class Simulation:
             self._ends.append(ends)
             self._left += ends
             self._need.append(np.minimum(came, graph.quorum.get(name, len(graph.edges) + 1)).astype(np.int16))
+        self._end_together = bool(self._ends[-1].all() and (self._left == 1).all())
         # A result that a quorum may do without is never late by itself.
         self._strict = [name not in graph.before_quorums for name in graph.names]
         self._known: dict[_Shape, dict[int, tuple[int, int]]] = {}
@@ -172,7 +173,7 @@ class Simulation:
             return (limit or 0) + 1
         numbers = tuple(streams)
         if numbers not in self._missed:
-            self._missed[numbers] = int(np.count_nonzero(self._latencies(streams) > self.slo_s))
+            self._missed[numbers] = self._late(streams)
         return self._missed[numbers]
 
     def _run(
@@ -211,6 +212,13 @@ class Simulation:
             streams[number] = stream
             numbers.append(number)
         return streams
+
+    def _late(self, streams: Mapping[int, Stream]) -> int:
+        """Return how many events miss; where all end at the last stage, those that do not leave it in time."""
+        if not self._end_together:
+            return int(np.count_nonzero(self._latencies(streams) > self.slo_s))
+        *_, (ids, times) = streams.values()
+        return len(self.trace) - int(np.count_nonzero(times - self.trace.arrivals[ids] <= self.slo_s))
 
     def _latencies(self, streams: Mapping[int, Stream]) -> Times:
         ends, left = np.zeros(len(self.trace)), self._left.copy()
