@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,8 +29,13 @@ def gamma_arrivals(rate_per_s: float, scv: float, n: int, seed: int) -> npt.NDAr
     """
     if scv <= 0:
         return np.arange(1, n + 1) / rate_per_s
-    gaps = np.random.default_rng(seed).gamma(1 / scv, scv / rate_per_s, n)
-    return np.cumsum(gaps)
+    return np.cumsum(_gaps(scv, n, seed) * (scv / rate_per_s))
+
+
+@lru_cache(maxsize=8)
+def _gaps(scv: float, n: int, seed: int) -> npt.NDArray[np.float64]:
+    """Draw gaps, of which each rate has its multiple: plans are made for dozens of rates with the same ones."""
+    return np.random.default_rng(seed).standard_gamma(1 / scv, n)
 
 
 def most_misses(events: int, epsilon: float, confidence: float = 0.95) -> int:

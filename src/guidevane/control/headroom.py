@@ -119,11 +119,13 @@ class Headroom:
             return self
         ways = product(_HOLDS, (True, False) if len(self.rates) >= _SEEN else (True,))
         past = {way: self._past(lag, hold_s, *way) for way in ways}
-        now = past[self.held, self.trusting].judged(outlook, self.factor, self.level_per_s)
+        now = past[self.held, self.trusting]
+        missed = now.missed(outlook, self.factor, self.level_per_s)
         factors = FACTORS if len(self.rates) >= _EARNED and not spent else _AT_LEAST_NOW
         usd, best = self._best(past, share, factors, outlook)
-        if now[1] <= share and now[0] * _WORTH <= usd and self.factor >= factors[0]:
-            return replace(self, predicted=now[1])
+        kept = missed <= share and self.factor >= factors[0]
+        if kept and now.usd(outlook, self.factor, self.level_per_s) * _WORTH <= usd:
+            return replace(self, predicted=missed)
         return best
 
     def _best(
@@ -135,8 +137,8 @@ class Headroom:
         """
         levels = sorted({0.0, *np.quantile(np.asarray(self.demands), _QUANTILES).tolist()})
         held, trusting = next(iter(past))
-        least, missed = past[held, trusting].judged(outlook, 1.0, levels[-1])
-        best = (1.0, levels[-1], held, trusting, missed)
+        least = past[held, trusting].usd(outlook, 1.0, levels[-1])
+        best = (1.0, levels[-1], held, trusting)
         bearable = share * _SURE
         for (held, trusting), each in past.items():
             # More of a multiple costs more: the search ends with one that is too dear, or enough, without any level.
@@ -147,12 +149,13 @@ class Headroom:
                 enough = bisect_left(levels, True, key=lambda level: each.missed(outlook, factor, level) <= bearable)
                 if enough == len(levels):
                     continue
-                usd, missed = each.judged(outlook, factor, levels[enough])
+                usd = each.usd(outlook, factor, levels[enough])
                 if usd < least:
-                    least, best = usd, (factor, levels[enough], held, trusting, missed)
+                    least, best = usd, (factor, levels[enough], held, trusting)
                 if not enough:
                     break
-        factor, level, held, trusting, missed = best
+        factor, level, held, trusting = best
+        missed = past[held, trusting].missed(outlook, factor, level)
         return least, replace(self, factor=factor, level_per_s=level, held=held, trusting=trusting, predicted=missed)
 
     def _past(self, lag: int, hold_s: float, held: float, trusting: bool) -> _Past:  # noqa: FBT001 - a pair's parts
@@ -189,10 +192,6 @@ class _Past:
     slopes_now: Rates
     demands: Rates
     weights: Rates
-
-    def judged(self, outlook: Outlook, factor: float, level_per_s: float) -> tuple[float, float]:
-        """Return the mean cost of rules in $ per hour, and the share of the events that they miss."""
-        return self.usd(outlook, factor, level_per_s), self.missed(outlook, factor, level_per_s)
 
     def usd(self, outlook: Outlook, factor: float, level_per_s: float) -> float:
         """Return the mean cost of rules in $ per hour."""

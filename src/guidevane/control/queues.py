@@ -34,11 +34,15 @@ def _insert(free: Times, first: Ids, last: Ids, head: int, size: int, key: float
 
 
 class Scratch(NamedTuple):
-    """What ``serve`` works on: a ring of replicas, busy with ``taken[first:last]`` until ``free``; and departures."""
+    """What ``serve`` works on: a ring of replicas, busy with ``taken[first:last]`` until ``free``; and departures.
+
+    ``waited``: the most events, one number, that waited for a batch when it began, counted up to its size.
+    """
 
     free: Times
     first: Ids
     last: Ids
+    waited: Ids
     taken: Ids
     ids: Ids
     times: Times
@@ -50,7 +54,8 @@ class Scratch(NamedTuple):
         ring = 1 << most.bit_length()
         free, first, last = np.empty(ring), np.zeros(ring, np.int32), np.zeros(ring, np.int32)
         free[:replicas] = -np.inf
-        return cls(free, first, last, np.empty(events, np.int32), np.empty(events, np.int32), np.empty(events))
+        taken, ids, times = np.empty(events, np.int32), np.empty(events, np.int32), np.empty(events)
+        return cls(free, first, last, np.zeros(1, np.int32), taken, ids, times)
 
 
 @compiled
@@ -73,6 +78,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     free: Times,
     first: Ids,
     last: Ids,
+    waited: Ids,
     taken: Ids,
     out_ids: Ids,
     out_times: Times,
@@ -84,7 +90,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
     seconds. At each of ``change_times`` as many replicas join, or (negative) leave: whoever is, or
     becomes, free first. With ``drop``, an event whose batch would end, with ``drop_s`` still to go,
     behind its deadline is not served. Where more than ``late_limit`` (if that is not negative) leave
-    behind their deadlines less ``ahead_s``, the pass ends and returns -1. The last six are a ``Scratch``.
+    behind their deadlines less ``ahead_s``, the pass ends and returns -1. The last seven are a ``Scratch``.
     """
     n, changes = len(ids), len(change_times)
     mask = len(free) - 1
@@ -116,6 +122,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
                 waiting = 1
                 while waiting < batch and i + waiting < n and times[i + waiting] <= start:
                     waiting += 1
+                waited[0] = max(waited[0], waiting)
                 ends = start + table[waiting] + drop_s
                 while i < n and took - begin < batch and times[i] <= start:
                     taken[took] = ids[i]
@@ -129,6 +136,7 @@ def serve(  # noqa: C901, PLR0912, PLR0915 - one pass, one loop: a call per even
                 while i < n and took - begin < batch and times[i] <= start:
                     taken[took] = ids[i]
                     took, i = took + 1, i + 1
+                waited[0] = max(waited[0], took - begin)
         # Whoever is free first hands over the batch that it ends, before it takes the next one, or leaves.
         done = free[head & mask]
         for e in range(first[head & mask], last[head & mask]):

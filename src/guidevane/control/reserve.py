@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guidevane.control.lulls import Lulls
+from guidevane.control.outlook import misses
 from guidevane.control.table import STEP
 
 if TYPE_CHECKING:
@@ -109,10 +110,9 @@ def reserve(
     bearable = max(fear.use_share * (budget + epsilon * coming), 0.0)
     lag_s = startup_s + NOTICED_S
     ready = feared_per_s * STEP ** -np.arange(_PLACES, -1, -1.0)
-    lost = outlook.missed(ready, np.full(len(ready), feared_per_s)) * feared_per_s * lag_s
+    lost = ((each, missed * feared_per_s * lag_s) for each, missed in misses(outlook, ready, feared_per_s))
     # The highest is taken where nothing is bearable: its own plan misses a little.
-    fits = ready[lost <= bearable]
-    return float(fits[0] if len(fits) else ready[-1])
+    return next((each for each, events in lost if events <= bearable), float(ready[-1]))
 
 
 def again(

@@ -43,9 +43,8 @@ def ahead_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s:
     quorum that of its q-th fastest member. Where all of that, from the first stage on, would leave
     nothing of the objective, stages are taken to be that much quicker, but never than they can be.
     """
-    taken = _taken_s(graph, settings, rate_per_s, slo_s)
-    ahead = [_from(graph, at, taken) for at in range(len(graph.stages))]
-    return tuple(_first(graph, settings, rate_per_s, slo_s, taken, ahead))
+    taken, narrow = _taken_s(graph, settings, rate_per_s, slo_s), _narrow(graph, settings, rate_per_s)
+    return tuple(_usual(graph, settings, slo_s, taken, narrow))
 
 
 def ways_s(
@@ -62,11 +61,11 @@ def ways_s(
     ways in which each of them serves at once or never, but those beside one that does, and those that are narrow no
     more once the stages before them have dropped what they must.
     """
-    usual = ahead_s(graph, settings, rate_per_s, slo_s)
-    calm = usual if ordered is None else ahead_s(graph, ordered, rate_per_s, slo_s)
-    if not _narrow(graph, settings, rate_per_s):
+    taken, narrow = _taken_s(graph, settings, rate_per_s, slo_s), _narrow(graph, settings, rate_per_s)
+    usual = tuple(_usual(graph, settings, slo_s, taken, narrow))
+    calm = usual if ordered is None or ordered == settings else ahead_s(graph, ordered, rate_per_s, slo_s)
+    if not narrow:
         return tuple(dict.fromkeys((calm, usual)))
-    taken = _taken_s(graph, settings, rate_per_s, slo_s)
     reached = _reached_s(graph, taken)
     narrowest = _narrowest(graph, settings, rate_per_s, reached)
 
@@ -94,21 +93,16 @@ def _taken_s(graph: Graph, settings: Sequence[Setting], rate_per_s: float, slo_s
     return [quick + room * (each - quick) for quick, each in zip(least, usual, strict=True)]
 
 
-def _first(
-    graph: Graph,
-    settings: Sequence[Setting],
-    rate_per_s: float,
-    slo_s: float,
-    taken: Sequence[float],
-    ahead: list[float],
+def _usual(
+    graph: Graph, settings: Sequence[Setting], slo_s: float, taken: Sequence[float], narrow: Sequence[int]
 ) -> list[float]:
-    """Return the same, with one of several narrow stages beside each other dropping long before the others.
+    """Return, per stage, the longest way behind it, one of several narrow stages dropping long before the others.
 
     Where branches that meet again each drop for themselves, what one has served another has dropped. What one has
     dropped, however, the others pass over: so the one that events reach first serves at once or never, and the
     others, who look at events later, serve those that it has let through.
     """
-    narrow = _narrow(graph, settings, rate_per_s)
+    ahead = [_from(graph, at, taken) for at in range(len(graph.stages))]
     if not narrow:
         return ahead
     reached = _reached_s(graph, taken)

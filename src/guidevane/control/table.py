@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guidevane.control.analytic import BUSIEST
 from guidevane.control.arrivals import SPREAD, gamma_arrivals
 from guidevane.control.plant import Setting
 from guidevane.control.quick import quick_plan
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guidevane.control.graph import Graph, Hardware
+    from guidevane.control.queues import Times
 
 STEP = 1.08
 """From one rate of the table to the next."""
@@ -42,6 +44,8 @@ _MORE = 3
 ANCHOR, _SCRATCH = 4, 16
 """Plans are searched at each fourth place (from scratch at each sixteenth, around that at the others), a third apart in
 rate; what lies between two of them is drawn between their replicas, and tried."""
+_SOUGHT = 3
+"""Anchors at which one replica each is tried, from what they bear at most downwards: to less than half of it."""
 _PARTS = 4
 """What runs is drawn at each fourth part of a place: where few replicas do, rounding up by a step takes one more."""
 _SCALED = 0.9
@@ -83,7 +87,9 @@ class Table:
         self.graph, self.slo_s, self.epsilon, self.hardware, self.drop = graph, slo_s, epsilon, hardware, drop
         self.most = max(epsilon, most or 0.0)
         self._planned: dict[tuple[float, int], Row] = {}
+        self._singles: dict[int, int | None] = {}
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
+        self._chances: dict[tuple[int, int], Trace] = {}
         self._trials: dict[tuple[float, int], Trial] = {}
         self._probes: dict[tuple[int, int], Simulation] = {}
         self._probed: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
@@ -96,8 +102,42 @@ class Table:
             places += range(at + 1, at + _SMOOTH + 1)
             if CLASSES[kind] <= SPREAD:
                 places = [*_parts(rate_per_s, at), *places]
-        rows = (self._row(each, kind) for each in places)
+        rows = []
+        for each in places:
+            rows.append(self._row(each, kind))
+            if self._cheapest(rows[-1]):
+                break
         return min(rows, key=lambda row: (not row.feasible, row.usd_per_hour))
+
+    def usd(self, at: int, dispersion: float) -> float:
+        """Return what the row of place ``at`` costs in $ per hour.
+
+        Nothing is cheaper than one replica each: below the highest rate that is borne so, no row is searched.
+        """
+        if at <= self._bearable:
+            single = self._single(class_of(dispersion))
+            at = at if single is None else max(at, single)
+        return self.row(STEP**at, dispersion).usd_per_hour
+
+    @cached_property
+    def _bearable(self) -> float:
+        """The highest anchor whose rate one replica of each stage bears, in the batches that bear most."""
+        if not self.hardware:
+            return -math.inf
+        bears = min(
+            BUSIEST * max(stage.on(name).profile.throughput(batch) for batch in batch_sizes(stage, name)) / visits
+            for stage, name, visits in zip(self.graph.stages, self.hardware, self.graph.visits, strict=True)
+            if visits
+        )
+        return ANCHOR * math.floor(math.log(bears) / math.log(STEP) / ANCHOR)
+
+    def _single(self, kind: int) -> int | None:
+        """Return the highest anchor whose row is one replica of each stage; None where the first few are not."""
+        if kind not in self._singles:
+            highest = int(self._bearable)
+            anchors = range(highest, highest - _SOUGHT * ANCHOR, -ANCHOR)
+            self._singles[kind] = next((at for at in anchors if self._cheapest(self._row(at, kind))), None)
+        return self._singles[kind]
 
     def miss(self, settings: tuple[Setting, ...], rate_per_s: float, dispersion: float) -> float:
         """Return the share of events that would miss under other settings, as simulated."""
@@ -129,11 +169,11 @@ class Table:
                     self._probes.pop(next(iter(self._probes)))
                 scv = CLASSES[key[1]]
                 arrivals = gamma_arrivals(STEP**at, scv, int(_EVENTS * _longer(scv)), 3)
-                trace = Trace.draw(self.graph, arrivals, 3)
+                trace = self._traced(arrivals, 3)
                 self._probes[key] = Simulation(self.graph, trace, self.slo_s, remember_bytes=1 << 20)
             probe, ways = self._probes[key], ways_s(self.graph, settings, STEP**at, self.slo_s, ordered)
             self._probed[settings, ordered, *key] = min(
-                ((probe.run(settings, drop=self.drop, ahead_s=each).miss, each) for each in ways),
+                ((probe.missed(settings, drop=self.drop, ahead_s=each) / len(probe.trace), each) for each in ways),
                 key=lambda found: found[0],
             )
         return self._probed[settings, ordered, *key]
@@ -162,6 +202,13 @@ class Table:
             trial.ease(ample, (self.most - self._alone) / 2)
         return trial
 
+    def _traced(self, arrivals: Times, seed: int) -> Trace:
+        """Return arrivals as a trace: its chances are the same at each rate, and are drawn once."""
+        key = len(arrivals), seed
+        if key not in self._chances:
+            self._chances[key] = Trace.draw(self.graph, arrivals, seed)
+        return replace(self._chances[key], arrivals=arrivals)
+
     def _trial(self, at: float, kind: int) -> Trial:
         key = (at, kind)
         if key not in self._trials:
@@ -173,7 +220,7 @@ class Table:
             demand = Demand(STEP**at, CLASSES[kind], events=events, seeds=(1, 2))
             trial = Trial(
                 self.graph, self.slo_s, epsilon, demand.traces(), rate_per_s=STEP**at, drop=self.drop,
-                remember_bytes=1 << 22,
+                remember_bytes=1 << 22, traced=self._traced,
             )  # fmt: skip
             self._trials[key] = self._eased(trial)
         return self._trials[key]
@@ -183,12 +230,18 @@ class Table:
         best, least = settings, self.probed(settings, at + _MORE, scv)
         for number, stage in enumerate(self.graph.stages):
             for batch in batch_sizes(stage, best[number].hardware):
+                if not least:
+                    return best
                 other = (*best[:number], replace(best[number], batch=batch), *best[number + 1 :])
                 if batch <= best[number].batch or self.probed(other, at + _MORE, scv) >= least:
                     continue
                 if trial.feasible(other):
                     best, least = other, self.probed(other, at + _MORE, scv)
         return best
+
+    def _cheapest(self, row: Row) -> bool:
+        """Tell whether nothing can be cheaper: a plan of one replica of each stage, where hardware is no choice."""
+        return self.hardware is not None and row.feasible and all(each.replicas == 1 for each in row.settings)
 
     def _near(self, at: int, kind: int) -> tuple[Setting, ...] | None:
         """Return the settings that the plan of an anchor is searched around: those of one below, for its rate."""
@@ -211,17 +264,20 @@ class Table:
     def _between(self, at: float, kind: int) -> Row:
         """Return the row of a place between two anchors: the upper one's batches, with fewer replicas if they do."""
         anchor = ANCHOR * math.floor(at / ANCHOR)
-        low, high = self._row(anchor, kind), self._row(anchor + ANCHOR, kind)
-        if not (low.feasible and high.feasible):
+        high = self._row(anchor + ANCHOR, kind)
+        if not high.feasible or self._cheapest(high):
+            return replace(high, rate_per_s=STEP**at)
+        low = self._row(anchor, kind)
+        if not low.feasible:
             return replace(high, rate_per_s=STEP**at)
         share = (STEP ** (at - anchor) - 1) / (STEP**ANCHOR - 1)
         wanted = [
             min(one.replicas, two.replicas) + share * max(two.replicas - one.replicas, 0)
             for one, two in zip(low.settings, high.settings, strict=True)
         ]
-        trial, best = self._trial(at, kind), high.settings
+        best = high.settings
         found = self._rounded(high.settings, wanted)
-        if hourly_usd(self.graph, found) < high.usd_per_hour and trial.feasible(found):
+        if hourly_usd(self.graph, found) < high.usd_per_hour and self._trial(at, kind).feasible(found):
             best = found
         prices = [
             stage.on(each.hardware).price_usd_per_hour for stage, each in zip(self.graph.stages, best, strict=True)
@@ -230,7 +286,7 @@ class Table:
             sizes = replica_counts(self.graph.stages[number])
             size = sizes.index(best[number].replicas)
             if size and best[number].replicas > low.settings[number].replicas:
-                best = self._fewer(trial, best, number, sizes[size - 1]) or best
+                best = self._fewer(self._trial(at, kind), best, number, sizes[size - 1]) or best
         return Row(STEP**at, CLASSES[kind], best, hourly_usd(self.graph, best))
 
     def _fewer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from guidevane.control.analytic import BUSIEST, load
@@ -12,7 +12,7 @@ from guidevane.control.plant import Setting
 from guidevane.control.simulation import UNBOUNDED, Simulation, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from guidevane.control.graph import Graph, Stage
     from guidevane.control.queues import Times
@@ -58,10 +58,15 @@ class Trial:
         rate_per_s: float | None = None,
         drop: bool = False,
         remember_bytes: int = 1 << 28,
+        traced: Callable[[Times, int], Trace] | None = None,
     ) -> None:
-        """Draw the chances of each trace. ``rate_per_s``: by default the mean rate of the first."""
+        """Draw the chances of each trace. ``rate_per_s``: by default the mean rate of the first.
+
+        ``traced``: who makes a trace of arrivals and the number of its chances, where not ``Trace.draw``.
+        """
         self.graph, self.slo_s, self.epsilon, self.drop = graph, slo_s, epsilon, drop
         self.remember_bytes = remember_bytes
+        self._traced = traced or partial(Trace.draw, graph)
         self.arrivals = tuple(arrivals)
         first = self.arrivals[0]
         span_s = float(first[-1] - first[0]) if len(first) > 1 else 0.0
@@ -75,15 +80,15 @@ class Trial:
     def simulations(self) -> tuple[Simulation, ...]:
         """The traces, ready to run."""
         return tuple(
-            Simulation(self.graph, Trace.draw(self.graph, each, seed), self.slo_s, remember_bytes=self.remember_bytes)
+            Simulation(self.graph, self._traced(each, seed), self.slo_s, remember_bytes=self.remember_bytes)
             for seed, each in enumerate(self.arrivals)
         )
 
     def ease(self, settings: Sequence[Setting], more: float) -> None:
         """Let as many miss as ``settings`` do, and ``more`` of a trace's events (a share), where that is more."""
-        outcomes = [each.run(settings, drop=self.drop) for each in self.simulations]
         self.limits = [
-            max(limit, each.missed + int(more * each.events)) for limit, each in zip(self.limits, outcomes, strict=True)
+            max(limit, each.missed(settings, drop=self.drop) + int(more * len(each.trace)))
+            for limit, each in zip(self.limits, self.simulations, strict=True)
         ]
 
     def fits(self, settings: Sequence[Setting]) -> bool:
@@ -111,13 +116,13 @@ class Trial:
 
     def _missed(self, number: int, settings: Sequence[Setting], limit: int) -> int:
         self.runs += 1
-        return self.simulations[number].run(settings, limit=max(limit, 0), drop=self.drop).missed
+        return self.simulations[number].missed(settings, limit=max(limit, 0), drop=self.drop)
 
     def miss(self, settings: Sequence[Setting]) -> float:
         """Return the share of events that miss, 0-1, over all traces."""
-        outcomes = [each.run(settings, drop=self.drop) for each in self.simulations]
-        self.runs += len(outcomes)
-        return sum(each.missed for each in outcomes) / max(sum(each.events for each in outcomes), 1)
+        missed = [each.missed(settings, drop=self.drop) for each in self.simulations]
+        self.runs += len(missed)
+        return sum(missed) / max(sum(map(len, self.arrivals)), 1)
 
     def busy(self, at: int, setting: Setting) -> float:
         """Return how busy a stage would be, 0-1 (or more)."""

@@ -7,11 +7,12 @@ import pytest
 
 from guidevane.control.hardware import Choice
 from guidevane.control.headroom import Headroom
-from guidevane.control.outlook import FLUID, Planned
+from guidevane.control.outlook import FLUID, Fluid, Planned, misses
 from guidevane.control.reading import read_graph
-from guidevane.control.table import Row, Table
+from guidevane.control.table import ANCHOR, STEP, Row, Table, place
 
 GRAPH = read_graph({"stages": {"m": {"latency_ms": {"1": 20, "4": 40}, "price_usd_per_hour": 2.0}}})
+KINDS = ("default",)
 
 
 def lived(rates, demands) -> Headroom:
@@ -100,3 +101,42 @@ def test_a_saving_that_comes_and_goes_moves_nothing():
         choice = choice.after(rows.get, ("b",), 10.0, startup_s=30.0)
 
     assert choice.kinds == ("a",)
+
+
+@pytest.mark.parametrize("dispersion", [1.0, 64.0])
+def test_given_rates_far_above_or_below_asked_for_first_then_what_misses_and_what_it_costs_is_the_same(dispersion):
+    ready, come = np.array([2.0, 30.0, 100.0, 230.0]), np.array([1.0, 45.0, 340.0, 20.0])
+    once, again = (Planned(Table(GRAPH, 0.2, 0.005, KINDS), dispersion) for _ in range(2))
+    whole = once.missed(ready, come), once.usd(ready)
+    apart = [
+        (again.missed(ready[at : at + 1], come[at : at + 1])[0], again.usd(ready[at : at + 1])[0])
+        for at in (3, 0, 2, 1)
+    ]
+
+    assert [missed for missed, _ in apart] == [whole[0][at] for at in (3, 0, 2, 1)]
+    assert [usd for _, usd in apart] == [whole[1][at] for at in (3, 0, 2, 1)]
+
+
+def test_given_what_one_replica_each_does_for_then_less_costs_the_same_and_no_row_is_searched_for_it(monkeypatch):
+    searched, search = [], Table._searched
+    monkeypatch.setattr(Table, "_searched", lambda table, at, kind: searched.append(at) or search(table, at, kind))
+    table = Table(GRAPH, 0.2, 0.005, KINDS)
+    usd = [table.usd(at, 1.0) for at in range(-20, place(30.0), ANCHOR)]
+    before = len(searched)
+    rows = [table.row(STEP**at, 1.0) for at in range(-20, place(30.0), ANCHOR)]
+
+    assert usd == [row.usd_per_hour for row in rows]
+    assert before <= 4 < len(searched)
+
+
+def test_given_a_least_that_is_enough_then_nothing_is_asked_of_what_is_above_it():
+    class Asked(Fluid):
+        def missed(self, ready, come):
+            asked.extend(ready.tolist())
+            return super().missed(ready, come)
+
+    asked = []
+    enough = next(each for each, missed in misses(Asked(), np.array([40.0, 60.0, 80.0]), 100.0) if missed <= 0.4)
+
+    assert enough == 60.0
+    assert asked == [40.0, 60.0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.control.event_heap import EventHeap
 
+from guidevane.control import queues
 from guidevane.control.plant import Setting
 from guidevane.control.reading import read_graph
 from guidevane.control.simulation import Schedule, Simulation, Trace
@@ -135,6 +138,33 @@ def test_what_was_run_before_is_remembered_and_changes_nothing():
         assert kept.latencies_s.tolist() == fresh.latencies_s.tolist()
 
 
+@given(cases(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_given_other_batches_before_when_it_is_asked_again_then_as_many_miss_as_if_it_was_asked_first(case, data):
+    graph, trace, chosen, drop = case
+    simulation, forgetful = (Simulation(graph, trace, SLO_S, remember_bytes=size) for size in (1 << 20, 1))
+    for _ in range(4):
+        other = [
+            replace(each, batch=data.draw(st.integers(1, stage.on(each.hardware).profile.most)))
+            for stage, each in zip(graph.stages, chosen, strict=True)
+        ]
+        first = Simulation(graph, trace, SLO_S).run(other, drop=drop)
+
+        assert simulation.missed(other, drop=drop) == forgetful.missed(other, drop=drop) == first.missed
+        assert simulation.run(other, drop=drop).latencies_s.tolist() == first.latencies_s.tolist()
+
+
+def test_given_batches_that_were_never_full_then_larger_ones_are_not_simulated_again(monkeypatch):
+    simulation, passes, serve = Simulation(TREE, trace_of(TREE, 4, 500, 5), SLO_S), [], queues.serve
+    monkeypatch.setattr(queues, "serve", lambda *told: passes.append(told) or serve(*told))
+    small, large = ([Setting("default", 9, batch)] * 4 + [Setting("default", 9, 5)] for batch in (3, 4))
+    missed = simulation.missed(small)
+    assert len(passes) == 5
+
+    assert simulation.missed(large) == missed
+    assert len(passes) == 5
+
+
 def test_without_arrivals_nobody_misses():
     trace = Trace.draw(TREE, np.array([]), 1)
     outcome = Simulation(TREE, trace, SLO_S).run([Setting("default", 1, 1)] * 5)
@@ -145,3 +175,11 @@ def test_without_arrivals_nobody_misses():
 def test_a_batch_that_was_never_measured_is_refused():
     with pytest.raises(ValueError, match="batch 9 was never measured, at most 4"):
         Simulation(TREE, trace_of(TREE, 1, 5, 10), SLO_S).run([Setting("default", 1, 9)] * 5)
+
+
+def test_given_a_smaller_batch_that_was_never_full_then_one_that_was_never_measured_is_refused_all_the_same():
+    simulation = Simulation(TREE, trace_of(TREE, 1, 5, 1), SLO_S)
+    simulation.missed([Setting("default", 9, 4)] * 5)
+
+    with pytest.raises(ValueError, match="batch 9 was never measured, at most 4"):
+        simulation.missed([Setting("default", 9, 9)] * 5)
