@@ -176,17 +176,17 @@ class Codec:
 
         return decode
 
-    def picker(self, name: str, fields: Sequence[str], *, version: int | None = None) -> Picker:
-        """Return what reads only these fields of a contract's version (the latest), as a tuple in their order.
+    def picker(self, name: str, fields: Sequence[str]) -> Picker:
+        """Return what reads only these fields of one contract's latest version, as a tuple in their order.
 
         For topics that nobody but our own rooms may write, as with ``trusted``, where values carry their own framing:
         what is wrong in fields that nobody asked for goes unseen. Maps are shared between records. Raises ``Reject``
         as :meth:`decoder`.
         """
-        schema = self._schema(name, version)
+        schema = self._schema(name, None)
         own = _frame(schema)
         quick = picker(schema.parsed, fields)
-        decode = self.decoder(name, version=version, trusted=True)
+        decode = self.decoder(name, trusted=True)
 
         def pick(value: bytes | None, headers: Headers = ()) -> tuple[Any, ...]:
             if quick is not None and value is not None and value[:FRAME_BYTES] == own:

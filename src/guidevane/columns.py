@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, cast
+from itertools import count, groupby
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -38,6 +38,7 @@ _BYTE: Final = 0x80
 _HIGH: Final = np.uint64(0x8080808080808080)
 # More than nine groups of seven bits, an int64 need not hold.
 _BITS: Final = 63
+_INT: Final = np.iinfo(np.int32)
 _SHORT: Final = np.array([(n >> 1) ^ -(n & 1) for n in range(_BYTE)], np.int64)
 _WHOLE: Final = ("int", "long")
 # What stands behind the last value: nobody looks further at once than this, and a zero ends every number.
@@ -48,7 +49,8 @@ class Columns:
     r"""Reads these fields of many values of a contract's own version, as a codec's picker reads them of one.
 
     ``within`` names another contract and its field of bytes: then that field's values are read, of values of the other
-    contract. Maps are shared between records: they are not to be changed.
+    contract. ``cut`` names fields, or runs of them by their first and last, of which :meth:`cut` tells where they lie.
+    Maps are shared between records: they are not to be changed.
 
     >>> from guidevane.schema import make
     >>> fields = [{"name": name, "type": "string"} for name in ("host", "zone", "rack")]
@@ -58,20 +60,33 @@ class Columns:
     ['b', 'b', 'b']
     """
 
-    def __init__(self, schema: Schema, names: Sequence[str], *, within: tuple[Schema, str] | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        names: Sequence[str],
+        *,
+        within: tuple[Schema, str] | None = None,
+        cut: Sequence[tuple[str, str]] = (),
+    ) -> None:
         # None where one by one is the only way.
         self._steps: list[Step] | None = None
         with suppress(Foreign):
-            self._steps = [*(_into(*within) if within else ()), *_through(schema, names)]
+            self._steps = [*(_into(*within) if within else ()), *_through(schema, names, cut)]
 
     def __call__(self, values: Sequence[bytes | None]) -> dict[str, Column] | None:
         """Return the column of each field; ``None`` where one by one is the way: for few, or where one is not plain.
 
         Numbers of one kind are an array, enums and the maps that end a record are coded, all else is a list.
         """
+        found = self.cut(values)
+        return None if found is None else found.columns
+
+    def cut(self, values: Sequence[bytes | None]) -> Cut | None:
+        """Return the same, with where what was cut lies, and where the reading ended."""
         if self._steps is None or len(values) < FEWEST or None in values:
             return None
         front = Front(cast("Sequence[bytes]", values))
+        begin = front.at
         found: dict[str, Column] = {}
         try:
             for names, read in self._steps:
@@ -81,7 +96,24 @@ class Columns:
             front.check()
         except GIVEN_UP:
             return None
-        return found
+        places = [(place - begin).tolist() for place in front.places]
+        return Cut(found, tuple(zip(places[::2], places[1::2], strict=True)), front.at - begin)
+
+
+class Cut(NamedTuple):
+    """Columns by field; where in its value each thing that was cut begins and ends, and the reading ended, int64[n].
+
+    The maps that end a record are not gone through: of a value that ends with them, ``end`` is where they begin.
+    """
+
+    columns: dict[str, Column]
+    places: tuple[tuple[list[int], list[int]], ...]
+    end: NDArray[np.int64]
+
+
+def values_of(column: Column) -> list[Any]:
+    """Return a column's values, as a decoder gives them."""
+    return column if isinstance(column, list) else column.tolist()  # type: ignore[union-attr]
 
 
 class Front:
@@ -90,13 +122,18 @@ class Front:
     It only ever moves on: who is not past the end when all is read never was.
     """
 
-    __slots__ = ("at", "data", "ends", "whole")
+    __slots__ = ("at", "data", "ends", "places", "whole")
 
     def __init__(self, values: Sequence[bytes]) -> None:
         self.whole = b"".join((*values, _SPARE))
         self.data = np.frombuffer(self.whole, np.uint8)
         self.ends = np.cumsum(np.fromiter(map(len, values), np.int64, len(values)))
         self.at = np.concatenate(([0], self.ends[:-1]))
+        self.places: list[NDArray[np.int64]] = []
+
+    def mark(self) -> None:
+        """Note where the reading has come to."""
+        self.places.append(self.at)
 
     def check(self) -> None:
         """Raise ``Odd`` where a value was left behind."""
@@ -152,19 +189,24 @@ class Front:
         self.at = self.at + 8
         return _signed(number.astype(np.int64))
 
-    def numbers(self, count: int) -> list[NDArray[np.int64]]:
+    def narrow(self) -> NDArray[np.int64]:
+        """Read a number of 32 bits."""
+        found = self.number()
+        if found.max() > _INT.max or found.min() < _INT.min:
+            raise Odd
+        return found
+
+    def numbers(self, kinds: Sequence[str]) -> list[NDArray[np.int64]]:
         """Read several numbers side by side: those of one byte, as codes and counts are, at once."""
         found: list[NDArray[np.int64]] = []
-        while count:
-            run = self._windows((count,), "u1", count)
+        while left := len(kinds) - len(found):
+            run = self._windows((left,), "u1", left)
             large = run.max(axis=0) >= _BYTE
-            small = int(large.argmax()) if large.any() else count
+            small = int(large.argmax()) if large.any() else left
             found.extend(_SHORT[run[:, :small].T])
             self.at = self.at + small
-            if small < count:
-                found.append(self.number())
-                small += 1
-            count -= small
+            if small < left:
+                found.append(_NUMBER[kinds[len(found)]](self))
         return found
 
     def rows(self, which: NDArray[np.int64]) -> Front:
@@ -196,6 +238,9 @@ class Front:
         raise Odd
 
 
+_NUMBER: Final[Mapping[str, Callable[[Front], NDArray[np.int64]]]] = {"int": Front.narrow, "long": Front.number}
+
+
 def _signed(number: NDArray[np.int64]) -> NDArray[np.int64]:
     found: NDArray[np.int64] = (number >> 1) ^ -(number & 1)
     return found
@@ -215,24 +260,33 @@ def _into(schema: Schema, name: str) -> Iterator[Step]:
     yield (), Front.enter
 
 
-def _through(schema: Schema, names: Sequence[str]) -> Iterator[Step]:
-    """Yield the steps through a record, up to the last of these fields."""
+def _through(schema: Schema, names: Sequence[str], cut: Sequence[tuple[str, str]]) -> Iterator[Step]:
+    """Yield the steps through a record, up to the last of these fields, with marks around what is cut."""
     # What cannot be picked is decoded, and so looked at as a whole: not here.
     _picker(schema.parsed, names)
     fields, ending = parted(schema.parsed, names)
     yield (), partial(Front.frame, own=_own(schema))
 
-    def kind(field: Mapping[str, Any]) -> tuple[bool, bool]:
-        return field["name"] in names, field["type"] in _WHOLE
+    firsts, lasts = {first for first, _ in cut}, {last for _, last in cut}
+    parts = count()
 
-    for (wanted, whole), together in groupby(fields, key=kind):
+    def kind(field: Mapping[str, Any]) -> tuple[bool, bool, int]:
+        # A number that begins or ends what is cut is not read with those before or behind it.
+        alone = field["name"] in firsts or field["name"] in lasts
+        return field["name"] in names, field["type"] in _WHOLE, next(parts) if alone else -1
+
+    for (wanted, whole, _), together in groupby(fields, key=kind):
         run = list(together)
+        if run[0]["name"] in firsts:
+            yield (), Front.mark
         if wanted and whole:
-            yield [field["name"] for field in run], partial(Front.numbers, count=len(run))
-            continue
-        for field in run:
-            read = _reading(field["type"], past=not wanted)
-            yield ([field["name"]], partial(_alone, read=read)) if wanted else ((), read)
+            yield [field["name"] for field in run], partial(Front.numbers, kinds=[field["type"] for field in run])
+        else:
+            for field in run:
+                read = _reading(field["type"], past=not wanted)
+                yield ([field["name"]], partial(_alone, read=read)) if wanted else ((), read)
+        if run[-1]["name"] in lasts:
+            yield (), Front.mark
     if ending:
         last = [field["name"] for field in ending]
         yield last, partial(_ending, pick=_picker({**schema.parsed, "fields": ending}, last))
@@ -274,7 +328,7 @@ def _reading(schema: Any, *, past: bool) -> Read:  # noqa: PLR0911 - one for eac
         case "boolean":
             return _boolean
         case "int" | "long":
-            return Front.number
+            return _NUMBER[kind]
         case "float":
             return _float
         case "double":

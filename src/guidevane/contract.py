@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 
 from guidevane.codec import FRAME_BYTES, header_of, schema_id_of
+from guidevane.columns import Columns, values_of
 from guidevane.errors import Reject
 from guidevane.fitting import fitting
 from guidevane.plain import PlainJson
@@ -19,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
+    from guidevane.columns import Cut
     from guidevane.event import Event
     from guidevane.log import Record
+    from guidevane.monitors.monitor import Column
 
 _FLOATS = {"float", "double"}
 _FLAT = {"string", "bytes", "boolean", "enum", "fixed"}
@@ -68,6 +72,33 @@ class Contract:
         bounds = [(name, low, high) for name, low, high in self._bounds if (low, high) != _INT_BOUNDS]
         self._fits_too = fitting(event.key, bounds, self._texts, event.longest, time=quick_time, since=since)
         self._personal = [(name, _branch(event, name)) for name in event.fields if name in event.pii]
+        own = codec.catalogue.version(event.name, event.version)
+        self._columns = Columns(own, event.fields, cut=[(name, name) for name, _ in self._personal])
+
+    def _ends_whole(self, found: Cut, values: Sequence[bytes | None]) -> bool:
+        ends: list[int] = found.end.tolist()
+        return ends == [len(value or b"") for value in values]
+
+    def _all_fit(self, columns: Mapping[str, Column], records: Sequence[Record]) -> bool:
+        """Tell whether all events have what :func:`guidevane.fitting.fitting` asks of each."""
+        key = columns[self.event.key]
+        if not isinstance(key, np.ndarray) and not all(each or each == 0 for each in values_of(key)):
+            return False
+        if not all(_within(columns[name], low, high) for name, low, high in self._bounds):
+            return False
+        longest = self.event.longest
+        if any(len(each or "") > longest for name in self._texts for each in values_of(columns[name])):
+            return False
+        if self.event.time is None:
+            return True
+        written = [record.timestamp_us for record in records]
+        bounds = {each: self.event.time_bounds_us(each) for each in set(written)}
+        return all(
+            at is None or low <= at <= high
+            for at, (low, high) in zip(
+                values_of(columns[self.event.time]), map(bounds.__getitem__, written), strict=True
+            )
+        )
 
     @property
     def unknown_fields(self) -> int:
@@ -102,6 +133,22 @@ class Contract:
                     pass
         return self._judged(record), None
 
+    def together(self, records: Sequence[Record]) -> Cut | None:
+        """Return the events in many records as columns, with where each value holds personal fields, in their order.
+
+        ``None`` where they are to be read one by one: for few, or where one is not as the contract itself writes it,
+        or is to be refused.
+        """
+        if self._quick is None or any(record.headers for record in records):
+            return None
+        values = [record.value for record in records]
+        if any(value is None or len(value) > self._max_bytes for value in values):
+            return None
+        found = self._columns.cut(values)
+        if found is None or not self._ends_whole(found, values) or not self._all_fit(found.columns, records):
+            return None
+        return found
+
     def renamed(self, value: bytes, body: Mapping[str, Any], places: Sequence[int]) -> bytes:
         """Return a value that was cut, with the personal fields as ``body`` has them now: short texts, or null.
 
@@ -116,6 +163,20 @@ class Contract:
                 parts += value[at:begin], branch, SIZES[len(new)], new
                 at = end
         return b"".join([*parts, value[at:]])
+
+    def renamed_all(
+        self, values: Sequence[bytes], texts: Mapping[str, Sequence[str | None]], cut: Cut
+    ) -> Sequence[bytes]:
+        """Return what :meth:`renamed` does, for many that came :meth:`together`; ``texts`` are by personal field."""
+        # From the last field to the first: what lies before one keeps its place.
+        for (name, branch), (begins, ends) in reversed([*zip(self._personal, cut.places, strict=True)]):
+            values = [
+                value
+                if text is None
+                else b"".join((value[:begin], branch, SIZES[len(new := text.encode())], new, value[end:]))
+                for value, text, begin, end in zip(values, texts[name], begins, ends, strict=True)
+            ]
+        return values
 
     def _judged(self, record: Record) -> dict[str, Any]:
         value = record.value
@@ -196,6 +257,13 @@ class Contract:
 
 _SPACE = b" \t\r\n"
 _JSON_STARTS = frozenset(_SPACE + b"{")
+
+
+def _within(column: Column, low: float, high: float) -> bool:
+    """Tell whether all numbers of a column are within inclusive bounds, or null."""
+    if isinstance(column, np.ndarray):
+        return bool(((column >= low) & (column <= high)).all())
+    return all(each is None or low <= each <= high for each in values_of(column))
 
 
 def _branch(event: Event, name: str) -> bytes:

@@ -4,7 +4,7 @@ One implementation serves training and serving. Nothing but windows looks at mor
 rows before it, wherever its batch was cut: a row's vector is the same to the byte.
 """
 
-from guidevane.features.columns import Columns, columns_by, columns_of, numbers
+from guidevane.features.columns import Columns, columns_from, columns_of, numbers
 from guidevane.features.encoders import Embed, Numeric, OneHot, Standardise
 from guidevane.features.feature import Encoder, Feature
 from guidevane.features.feature_set import FeatureSet, Vectors
@@ -31,7 +31,7 @@ __all__ = [
     "WindowCount",
     "WindowDistinct",
     "WindowMean",
-    "columns_by",
+    "columns_from",
     "columns_of",
     "numbers",
 ]

@@ -23,14 +23,16 @@ def columns_of(rows: Sequence[Mapping[str, object]], fields: Sequence[str]) -> d
     return {name: _column([row.get(name) for row in rows]) for name in fields}
 
 
-def columns_by(fields: Sequence[str], rows: Sequence[Sequence[object]]) -> dict[str, NDArray[Any]]:
-    """Return what :func:`columns_of` does, of rows that hold these fields' values in their order, and nothing else.
+def columns_from(fields: Mapping[str, Sequence[Any] | NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return what :func:`columns_of` does, of the fields' values: arrays hold numbers or truth values alone.
 
-    >>> columns_by(("age", "sort"), [(3, "a"), (None, None)])
-    {'age': array([ 3., nan]), 'sort': array(['a', None], dtype=object)}
+    >>> columns_from({"age": [3, None], "sort": ["a", None], "year": np.array([1, 2])})
+    {'age': array([ 3., nan]), 'sort': array(['a', None], dtype=object), 'year': array([1., 2.])}
     """
-    columns = zip(*rows, strict=True) if rows else ((),) * len(fields)
-    return {name: _column(list(values)) for name, values in zip(fields, columns, strict=True)}
+    return {
+        name: values.astype(np.float64) if isinstance(values, np.ndarray) else _column(list(values))
+        for name, values in fields.items()
+    }
 
 
 def numbers(column: NDArray[Any]) -> NDArray[np.float64]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from operator import itemgetter
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guidevane.codec import FRAME_BYTES, header_of
+from guidevane.columns import values_of
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Headers, Message, Record
@@ -76,17 +77,16 @@ class Groups:
 
     def __init__(self, event: Event, most: int = 1024) -> None:
         self._names, self._most = event.protected, most
-        self._pick = itemgetter(*event.protected) if event.protected else _nothing
         # Values that are equal and are written otherwise, as 1 and 1.0 and true, or 0.0 and -0.0, are of two groups.
         self._plain = all(len(event.kinds(name)) == 1 and not event.kinds(name) & _FLOATS for name in self._names)
-        self._by_values: dict[Any, dict[str, str]] = {}
+        self._by_values: dict[tuple[Any, ...], dict[str, str]] = {}
         self._by_words: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
     def of(self, body: Mapping[str, Any]) -> dict[str, str]:
         """Return the fields that are not null; nobody may change them."""
         if not self._plain:
             return self._shared(body)
-        values = self._pick(body)
+        values = tuple([body[name] for name in self._names])
         found = self._by_values.get(values)
         if found is None:
             if len(self._by_values) >= self._most:
@@ -94,15 +94,20 @@ class Groups:
             found = self._by_values[values] = self._shared(body)
         return found
 
+    def of_all(self, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, str]]:
+        """Return the same for each event of a batch, by its columns; for no fields, nothing."""
+        rows = list(zip(*(columns[name] for name in self._names), strict=True))
+        found = [self._by_values.get(row) for row in rows] if self._plain else [None] * len(rows)
+        return [
+            self.of(dict(zip(self._names, row, strict=True))) if known is None else known
+            for row, known in zip(rows, found, strict=True)
+        ]
+
     def _shared(self, body: Mapping[str, Any]) -> dict[str, str]:
         words = {name: str(body[name]) for name in self._names if body[name] is not None}
         if len(self._by_words) >= self._most:
             self._by_words.clear()
         return self._by_words.setdefault(tuple(words.items()), words)
-
-
-def _nothing(_: object) -> None:
-    return None
 
 
 class Ingest:
@@ -133,13 +138,17 @@ class Ingest:
         (self._named_contract,) = texts([pipeline.event.contract])
         event = pipeline.event
         self._groups = Groups(event)
-        self._id, self._key, self._pii = event.id, event.key, event.pii
+        self._id, self._key, self._pii, self._time = event.id, event.key, event.pii, event.time
+        wanted = (event.id, event.key, event.time, *event.protected, *event.pii)
+        self._wanted = tuple(dict.fromkeys(name for name in wanted if name is not None))
         # Looked up once: each is asked for with every event.
         self._contract, self._within_us, self._time_us = event.contract, pipeline.slo.within_us, event.time_us
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return one result a record; ``None`` for a duplicate."""
         now_us = self.clock.now_us()
+        if (together := self._together(records, now_us)) is not None:
+            return together
         accepted: dict[str, int] = {}
         results: list[Result] = []
         kept: list[_Kept] = []
@@ -175,6 +184,58 @@ class Ingest:
             self.metrics.count(names.DUPLICATES_TOTAL, duplicates)
         return results
 
+    def _together(self, records: Sequence[Record], now_us: int) -> list[Result] | None:
+        """Answer many records by columns; ``None`` where one of them is to be looked at alone, or came before."""
+        cut = self.contract.together(records)
+        if cut is None:
+            return None
+        columns = {name: values_of(cut.columns[name]) for name in self._wanted}
+        ids = self._ids(columns, records)
+        known = dict(zip(ids, (record.partition for record in records), strict=True))
+        if len(known) < len(ids) or self.window.knows_any(known) or max(map(len, ids)) > ID_CHARACTERS:
+            return None
+        personal = {
+            name: [None if value is None else self._pseudonym(value) for value in columns[name]] for name in self._pii
+        }
+        written = self.contract.renamed_all([record.value or b"" for record in records], personal, cut)
+        happened = columns[self._time] if self._time is not None else [None] * len(records)
+        times = [
+            max(record.timestamp_us, 0) or now_us if time is None else time
+            for record, time in zip(records, happened, strict=True)
+        ]
+        events: list[Opened] = [
+            {
+                "event_id": event_id,
+                "event_time_us": time,
+                "deadline_us": time + self._within_us,
+                "ingested_at_us": now_us,
+                "contract": self._contract,
+                "event": event,
+                "protected": protected,
+                "envelope": None,
+            }
+            for event_id, time, event, protected in zip(
+                ids, times, written, self._groups.of_all(columns) or repeat({}, len(ids)), strict=True
+            )
+        ]
+        values = self._written(events, now_us)
+        keys = [str(key).encode() for key in (personal if self._key in personal else columns)[self._key]]
+        headers: list[Headers] = [((EVENT_ID, event_id.encode()),) for event_id in ids]
+        if self.trace_share:
+            headers = [
+                self._also(had, *each, None) for had, each in zip(headers, zip(records, ids, strict=True), strict=True)
+            ]
+        self.window.add_all(known)
+        return [*map(Message._make, zip(keys, values, headers, events, strict=True))]
+
+    def _ids(self, columns: Mapping[str, Sequence[Any]], records: Sequence[Record]) -> list[str]:
+        """Return the events' own ids, or those of their places, where they have none."""
+        own = columns[self._id] if self._id is not None else [None] * len(records)
+        return [
+            str(each) if each is not None and each != "" else _of_place(record)
+            for each, record in zip(own, records, strict=True)
+        ]
+
     def _named(
         self, record: Record, body: Mapping[str, Any], letters: Mapping[str, Record]
     ) -> tuple[str, Record | None]:
@@ -203,8 +264,7 @@ class Ingest:
             own = body.get(self._id) if self._id else None
             chosen = "" if own is None else str(own)
         if not chosen:
-            place = place_of(record) if root is None else root
-            return derived_id(record.topic, *place.partition("/")[::2])
+            return _of_place(record, root)
         if len(chosen) > ID_CHARACTERS:
             raise Reject("bad_event_id", f"the event id has {len(chosen)} characters, at most {ID_CHARACTERS} may be")
         return chosen
@@ -270,6 +330,12 @@ class Ingest:
         if trace is not None:
             headers = (*headers, trace.header)
         return headers if letter is None else (*headers, (REDRIVE, place_of(letter).encode()))
+
+
+def _of_place(record: Record, root: str | None = None) -> str:
+    """Return an id of where a record stands, or where the first of those stood that it redrives (``root``)."""
+    place = place_of(record) if root is None else root
+    return derived_id(record.topic, *place.partition("/")[::2])
 
 
 def _framed_alike(record: Record, written: bytes) -> bool:

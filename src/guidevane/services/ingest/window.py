@@ -10,7 +10,7 @@ from guidevane.runtime.stage import REDRIVE
 from guidevane.services.passing import EVENT_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from guidevane.log import Record
 
@@ -34,6 +34,10 @@ class Window:
 
     def __contains__(self, event_id: str) -> bool:
         return event_id in self.holders
+
+    def knows_any(self, event_ids: Iterable[str]) -> bool:
+        """Tell whether one of these is remembered."""
+        return not self.holders.keys().isdisjoint(event_ids)
 
     def add(self, partition: int, event_id: str) -> None:
         """Remember an id; the oldest of its partition goes where there are too many."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from guidevane.columns import Columns as ByColumn
+from guidevane.columns import values_of
 from guidevane.errors import Misconfigured, Reject
-from guidevane.features import columns_by, columns_of
+from guidevane.features import columns_from, columns_of
 from guidevane.pieces import sizes, texts, vectors
 from guidevane.runtime.stage import Stage
 from guidevane.services.passing import Drawn, Reads, Received, Writes, answers
@@ -32,9 +36,9 @@ class Preprocess:
         self._read: Reads[Received] = Reads(codec, "accepted", ("event",))
         self._decode_event = codec.decoder(pipeline.event.name, version=pipeline.event.version, trusted=True)
         event = pipeline.event
-        # What features read, of events that were written elsewhere; windows see the whole event.
-        self._reads = tuple(name for name in self.vector.reads if name in event.fields) or (event.key,)
-        self._pick = codec.picker(event.name, self._reads, version=event.version)
+        # Windows see the whole event; what is theirs are no fields of it.
+        reads = tuple(name for name in self.vector.reads if name in event.fields) or (event.key,)
+        self._by_column = ByColumn(codec.catalogue.version(event.name, event.version), reads)
         self._write = Writes(codec, "features")
         (self._identity,) = texts([self.vector.identity])
         (self._size,) = sizes([bytes(4 * self.vector.width)])
@@ -45,9 +49,12 @@ class Preprocess:
         return accepted, self._fields(accepted)
 
     def _columns(self, accepted: Sequence[Received]) -> Columns:
-        if any("fields" in each for each in accepted):
-            return columns_of([self._fields(each) for each in accepted], self.vector.reads)
-        return columns_by(self._reads, [self._pick(each["event"]) for each in accepted])
+        found = self._by_column([each["event"] for each in accepted])
+        if found is not None:
+            return columns_from(
+                {name: each if isinstance(each, np.ndarray) else values_of(each) for name, each in found.items()}
+            )
+        return columns_of([self._fields(each) for each in accepted], self.vector.reads)
 
     def _fields(self, accepted: Received) -> dict[str, Any]:
         fields = accepted.get("fields")
