@@ -1,0 +1,181 @@
+"""Many events that ingest accepts by columns are what they are one by one: messages, rejections, and what is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guidevane import Ensemble, Event, Latency, Member, Numeric, Pipeline, Threshold
+from guidevane.catalogue import Catalogue
+from guidevane.codec import Codec
+from guidevane.columns import FEWEST
+from guidevane.contract import Contract
+from guidevane.errors import Reject
+from guidevane.log import Message, Record
+from guidevane.services.ingest.service import Ingest
+from guidevane.telemetry.metrics import Metrics
+from guidevane.testing import ManualClock
+
+CLOCK, METRICS = ManualClock(), Metrics("t", "t", "t")
+NOW_US = CLOCK.now_us()
+KIND = {"type": "enum", "name": "shop.kind", "symbols": ["a", "b"]}
+
+
+def ingest(event: Event, share: float = 0.0) -> Ingest:
+    pipeline = Pipeline(
+        name="shop", event=event, features=[Numeric("amount")], ensemble=Ensemble([Member("a", "m:a")]),
+        decision=Threshold(), slo=Latency(within_ms=200),
+    )  # fmt: skip
+    codec = Codec(Catalogue())
+    contract = Contract(event, codec)
+    return Ingest(
+        pipeline, contract, codec, clock=CLOCK, metrics=METRICS, secret=b"k" * 32, window=150, trace_share=share
+    )
+
+
+def event(key: str, fields: list[dict[str, Any]], **told: Any) -> Event:
+    fields = [{"name": "amount", "type": "double"}, *fields]
+    return Event("shop.sale.v1", schema={"type": "record", "name": "shop.sale", "fields": fields}, key=key, **told)
+
+
+SALE = event(
+    "customer",
+    [
+        {"name": "friend", "type": ["null", "string"]},
+        {"name": "customer", "type": "string"},
+        {"name": "number", "type": ["string", "null"]},
+        {"name": "at", "type": ["null", "long"]},
+        {"name": "kind", "type": KIND},
+        {"name": "size", "type": "int"},
+        {"name": "new", "type": "boolean"},
+    ],
+    id="number", time="at", protected=("kind", "new", "size"), pii=("customer", "friend"), longest=50,
+    ranges={"size": (0, 70)},
+)  # fmt: skip
+VISIT = event(
+    "shop", [{"name": "shop", "type": "long"}, {"name": "share", "type": ["null", "float"]}], protected=("share",)
+)
+SALES = st.fixed_dictionaries({
+    "amount": st.floats(allow_nan=False, allow_infinity=False),
+    "friend": st.none() | st.text(max_size=9),
+    "customer": st.text(min_size=1, max_size=9),
+    "number": st.none() | st.text(max_size=9),
+    "at": st.none() | st.integers(NOW_US - 10**9, NOW_US + 10**9),
+    "kind": st.sampled_from("ab"),
+    "size": st.integers(0, 70),
+    "new": st.booleans(),
+})  # fmt: skip
+VISITS = st.fixed_dictionaries({
+    "amount": st.floats(allow_nan=False, allow_infinity=False),
+    "shop": st.integers(-(2**40), 2**40),
+    "share": st.none() | st.sampled_from([0.0, -0.0, 1.5]),
+})  # fmt: skip
+
+
+def records(room: Ingest, bodies: list[Mapping[str, Any]]) -> list[Record]:
+    encode = room.contract.encode
+    return [
+        Record("shop.events", at % 3, at, None, encode({**body, "number": body["number"] and f"{at} {body['number']}"})
+               if "number" in body else encode(body), (), NOW_US + at)
+        for at, body in enumerate(bodies)
+    ]  # fmt: skip
+
+
+def told(answers: list[Any]) -> list[Any]:
+    """Return answers as they can be compared: what a body has only where it was read alone is left out."""
+    return [
+        (each.key, each.value, each.headers, {name: each.body[name] for name in each.body if name != "fields"})
+        if isinstance(each, Message)
+        else (each.cause,) if isinstance(each, Reject) else each
+        for each in answers
+    ]  # fmt: skip
+
+
+def both(event: Event, given_: list[Record] | None, bodies: list[Mapping[str, Any]], share: float = 0.0) -> list[Any]:
+    """Answer records together and one by one, twice each: the second time, all of it came before."""
+    many, alone = ingest(event, share), ingest(event, share)
+    sent = given_ if given_ is not None else records(many, bodies)
+    answered: list[list[Any]] = []
+    for _ in range(2):
+        found = told(asyncio.run(many(sent)))
+        wanted = [each for record in sent for each in told(asyncio.run(alone([record])))]
+        for each, other in zip(found, wanted, strict=True):
+            assert each == other
+        assert many.window == alone.window
+        answered.append(found)
+    return answered[0]
+
+
+def padded(drawn: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return (drawn * FEWEST)[: FEWEST + len(drawn)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(SALES, min_size=1, max_size=9), st.sampled_from([0.0, 0.5]))
+def test_events_are_the_same_together_and_one_by_one(drawn, share):
+    found = both(SALE, None, padded(drawn), share)
+    assert all(isinstance(each, tuple) and len(each) == 4 for each in found)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(VISITS, min_size=1, max_size=9))
+def test_events_without_ids_times_or_persons_are_the_same_together_and_one_by_one(drawn):
+    assert all(len(each) == 4 for each in both(VISIT, None, padded(drawn)))
+
+
+GOOD = {
+    "amount": 1.0, "friend": None, "customer": "c", "number": "n", "at": None, "kind": "a", "size": 3, "new": True,
+}  # fmt: skip
+
+
+def test_they_really_are_read_together():
+    room = ingest(SALE)
+    sent = records(room, [GOOD] * FEWEST)
+    assert room.contract.together(sent) is not None
+    assert room._together(sent, NOW_US) is not None
+    assert room._together(sent, NOW_US) is None, "all of it came before"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [
+        ({"amount": float("nan")}, "not_finite"),
+        ({"size": 71}, "out_of_range"),
+        ({"size": -1}, "out_of_range"),
+        ({"customer": ""}, "empty_key"),
+        ({"friend": "x" * 51}, "too_long"),
+        ({"at": 5}, "bad_time"),
+        ({"at": NOW_US + 10**15}, "bad_time"),
+        ({"number": "x" * 40 + "y" * 10}, "too_long"),
+    ],
+)
+def test_one_that_breaks_the_contract_is_refused_alone(wrong, cause):
+    bodies = [GOOD] * FEWEST
+    bodies[7] = {**GOOD, **wrong}
+    found = both(SALE, None, bodies)
+    assert [each[0] for each in found if len(each) == 1] == [cause]
+    assert sum(len(each) == 4 for each in found) == FEWEST - 1
+
+
+@pytest.mark.parametrize("how", ["json", "headers", "cut", "longer", "twice", "empty", "huge"])
+def test_one_that_came_otherwise_changes_nothing_for_the_others(how):
+    sent = records(ingest(SALE), [GOOD] * FEWEST)
+    odd = sent[7]
+    assert odd.value is not None
+    sent[7] = {
+        "json": odd._replace(value=b'{"amount": 1, "customer": "c", "number": "7", "friend": null, "at": null, '
+                             b'"kind": "a", "size": 3, "new": true}'),
+        "headers": odd._replace(headers=(("event_id", b"mine"),)),
+        "cut": odd._replace(value=odd.value[:-1]),
+        "longer": odd._replace(value=odd.value + b"\0"),
+        "twice": odd._replace(value=sent[3].value),
+        "empty": odd._replace(value=None),
+        "huge": odd._replace(value=odd.value + bytes(1 << 20)),
+    }[how]  # fmt: skip
+    found = both(SALE, sent, [])
+    assert sum(each is not None and len(each) == 4 for each in found) == FEWEST - (how not in {"json", "headers"})
