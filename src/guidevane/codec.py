@@ -200,16 +200,14 @@ class Codec:
 
         return pick
 
-    def behind(self, name: str, first: Sequence[str], fields: Sequence[str]) -> tuple[bytes, Pick | None]:
-        """Return what values of a contract's latest version begin with, and what picks these fields of the rest.
+    def behind(self, name: str, first: Sequence[str], fields: Sequence[str]) -> Pick | None:
+        """Return what picks these fields of a contract's latest version from where its ``first`` fields end.
 
-        That is from where the ``first`` fields end; ``None`` where the contract begins with others, or a picker must
-        look at the whole (:meth:`picker`).
+        ``None`` where the contract begins with others, or a picker must look at the whole (:meth:`picker`).
         """
-        schema = self._schema(name, None)
-        own, rest = schema.parsed["fields"][: len(first)], schema.parsed["fields"][len(first) :]
-        begins = [field["name"] for field in own] == [*first]
-        return _frame(schema), picker({**schema.parsed, "fields": rest}, fields) if begins else None
+        parsed = self._schema(name, None).parsed
+        own, rest = parsed["fields"][: len(first)], parsed["fields"][len(first) :]
+        return picker({**parsed, "fields": rest}, fields) if [field["name"] for field in own] == [*first] else None
 
     def _schema(self, name: str, version: int | None) -> Schema:
         return self.catalogue.latest(name) if version is None else self.catalogue.version(name, version)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Step: TypeAlias = tuple[Sequence[str], Read]
     """Fields, and what reads a column for each; for none, what goes past some."""
 
-FEWEST: Final = 96
+FEWEST: Final = 64
 """Values from which on this takes less than reading them one by one."""
 _BYTE: Final = 0x80
 # The bits that say that more follows, in eight bytes.

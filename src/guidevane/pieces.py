@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from guidevane.reader import Odd
 from guidevane.writer import EIGHT_BYTES, NINE_BYTES, SIZES, long
 
 if TYPE_CHECKING:
@@ -33,13 +32,6 @@ BOOLEAN = {False: b"\x00", True: b"\x01"}
 _MANY = 8
 _SHIFTS = np.arange(0, 56, 7)
 _MORE = np.array([0x80] * 7 + [0])
-# The bits of eight bytes that say that more follows, and how to take them out.
-_CONTINUED, _BYTE, _ONE = np.uint64(0x8080808080808080), np.uint64(8), np.uint64(1)
-_PUSHES = (
-    (np.uint64(0x007F007F007F007F), np.uint64(1), np.uint64(0x3F803F803F803F80)),
-    (np.uint64(0x00003FFF00003FFF), np.uint64(2), np.uint64(0x0FFFC0000FFFC000)),
-    (np.uint64(0x0FFFFFFF), np.uint64(4), np.uint64(0x00FFFFFFF0000000)),
-)
 
 
 def longs(values: Sequence[int]) -> list[bytes]:
@@ -55,22 +47,6 @@ def longs(values: Sequence[int]) -> list[bytes]:
         if left.min() >= EIGHT_BYTES and left.max() < NINE_BYTES:
             return _rows((left[:, None] >> _SHIFTS & 0x7F | _MORE).astype(np.uint8))
     return [long(value) for value in values]
-
-
-def times_of(read: Sequence[int]) -> list[int]:
-    r"""Return what :func:`longs` wrote in eight bytes each, read as little-endian numbers; raises ``Odd`` for others.
-
-    >>> times_of([int.from_bytes(each, "little") for each in longs([1_700_000_000_000_000 + i for i in range(8)])])[7]
-    1700000000000007
-    """
-    given: NDArray[np.uint64] = np.array(read, dtype=np.uint64)
-    if (given & _CONTINUED != _CONTINUED >> _BYTE).any():
-        raise Odd
-    # The groups of seven bits are pushed together, two by two.
-    for low, shift, high in _PUSHES:
-        given = given & low | given >> shift & high
-    found: list[int] = ((given >> _ONE).astype(np.int64) ^ -(given & _ONE).astype(np.int64)).tolist()
-    return found
 
 
 def texts(values: Sequence[str]) -> list[bytes]:

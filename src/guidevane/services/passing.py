@@ -6,15 +6,14 @@ along as its *envelope* (:mod:`guidevane.pieces`).
 
 from __future__ import annotations
 
-import struct
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, Generic, Required, TypeAlias, TypedDict, TypeVar, cast, final, get_args
 
-from guidevane.codec import FRAME_BYTES
+from guidevane.columns import Columns, values_of
 from guidevane.events import Accepted, Features, MemberStatus, OutcomeKind
 from guidevane.log import Message
-from guidevane.pieces import longs, maps, texts, times_of
-from guidevane.reader import GIVEN_UP, Odd
+from guidevane.pieces import longs, maps, texts
+from guidevane.reader import GIVEN_UP
 from guidevane.runtime.stage import ORIGIN
 from guidevane.writer import UNFIT, long
 
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 _HEAD: Final = ("event_id", "event_time_us", "deadline_us")
-_TIMES: Final = struct.Struct("<QQ").unpack_from
-# The largest size that one byte tells, and the largest that two do, in zigzag.
-_SHORT, _LONGEST = 0x7F, 0x3FFF
 
 EVENT_ID = "event_id"
 """The header that names the event on every topic, so that nobody must decode to know it."""
@@ -101,7 +97,8 @@ class Reads(Generic[T_co]):
     as they are written: they are the envelopes of what is written next.
 
     ``fields`` are read besides; protected fields are in any case, and are shared between events, not to be changed.
-    ``quick`` makes of what picks them from behind the deadline on something else that does, and then tells ``told``.
+    ``quick`` makes of what picks them from behind the deadline on something else that does, and then tells ``told``:
+    for what no column can be made of.
     """
 
     def __init__(
@@ -112,10 +109,12 @@ class Reads(Generic[T_co]):
         quick: Callable[[Pick], Pick] | None = None,
         told: Sequence[str] = (),
     ) -> None:
-        behind = (*fields, "protected")
-        self._frame, pick = codec.behind(name, _HEAD, behind)
-        self._quick = pick if pick is None or quick is None else quick(pick)
-        self._names = (*_HEAD, *(told or fields), "protected", "envelope")
+        schema, behind = codec.catalogue.latest(name), (*fields, "protected")
+        pick = None if quick is None else codec.behind(name, _HEAD, behind)
+        self._quick = None if quick is None or pick is None else quick(pick)
+        self._behind = (*(told if self._quick is not None else fields), "protected")
+        wanted = _HEAD if self._quick is not None else (*_HEAD, *behind)
+        self._columns = Columns(schema, wanted, cut=[("event_id", "event_time_us"), ("deadline_us", "deadline_us")])
         self._all = (*_HEAD, *behind)
         self._pick = codec.picker(name, self._all)
 
@@ -124,39 +123,29 @@ class Reads(Generic[T_co]):
         bodies = [record.body for record in records]
         if None not in bodies:
             return cast("list[T_co]", bodies)
-        if self._quick is not None and not any(bodies):
-            try:
-                return cast("list[T_co]", self._together(records, self._quick))
-            except GIVEN_UP:
-                # Not plain, or not right: looked at one by one.
-                pass
+        if not any(bodies) and (together := self._together([record.value for record in records])) is not None:
+            return cast("list[T_co]", together)
         return [cast("T_co", record.body) if record.body is not None else self._alone(record) for record in records]
 
-    def _together(self, records: Sequence[Record], quick: Pick) -> list[dict[str, Any]]:
-        frame, rows = self._frame, list[tuple[str, bytes, bytes, int, int, tuple[Any, ...]]]()
-        for record in records:
-            value = record.value
-            if value is None or not value.startswith(frame):
-                raise Odd
-            size, begin = value[FRAME_BYTES], FRAME_BYTES + 1
-            if size > _SHORT:
-                size, begin = size & _SHORT | value[begin] << 7, begin + 1
-            if size & 1 or size > _LONGEST:
-                raise Odd
-            at = begin + (size >> 1)
-            time, due = _TIMES(value, at)
-            rows.append((
-                value[begin:at].decode(), value[FRAME_BYTES : at + 8], value[at + 8 : at + 16], time, due,
-                quick(value, at + 16),
-            ))  # fmt: skip
-        ids, named, due_bytes, times, dues, behind = zip(*rows, strict=True)
-        protected = maps([each[-1] for each in behind])
-        return [
-            dict(zip(self._names, (event_id, time, due, *fields, envelope), strict=True))
-            for event_id, time, due, fields, envelope in zip(
-                ids, times_of(times), times_of(dues), behind, zip(named, due_bytes, protected, strict=True), strict=True
-            )
-        ]
+    def _together(self, values: Sequence[bytes | None]) -> list[dict[str, Any]] | None:
+        """Return the events in many values; ``None`` where they are to be looked at one by one."""
+        found = self._columns.cut(values)
+        if found is None:
+            return None
+        whole = cast("Sequence[bytes]", values)
+        named, due = ([v[b:e] for v, b, e in zip(whole, *place, strict=True)] for place in found.places)
+        if self._quick is None:
+            behind = [values_of(found.columns[name]) for name in self._behind]
+        else:
+            try:
+                picked = [self._quick(value, at) for value, at in zip(whole, found.end.tolist(), strict=True)]
+            except GIVEN_UP:
+                return None
+            behind = list(map(list, zip(*picked, strict=True)))
+        heads = (values_of(found.columns[name]) for name in _HEAD)
+        columns = (*heads, *behind, zip(named, due, maps(behind[-1]), strict=True))
+        names = (*_HEAD, *self._behind, "envelope")
+        return [dict(zip(names, event, strict=True)) for event in zip(*columns, strict=True)]
 
     def _alone(self, record: Record) -> T_co:
         return cast("T_co", dict(zip(self._all, self._pick(record.value, record.headers), strict=True)))

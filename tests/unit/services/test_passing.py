@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
+from guidevane.columns import FEWEST
 from guidevane.errors import Reject
 from guidevane.events import Features
 from guidevane.log import Record
@@ -32,10 +33,9 @@ def read_by(codec: Codec) -> Reads[Drawn]:
 
 
 def test_given_values_then_each_event_is_read_with_its_envelope_and_equal_groups_are_one():
-    codec = Codec(Catalogue())
-    events = [features(name) for name in ("a", "b", "é" * 40, "long" * 64)]
+    events = [features(name) for name in ("a", "b", "é" * 40, "long" * 64)] * FEWEST
 
-    found = read_by(codec)([record(codec.encode("features", event)) for event in events])
+    found = read_by(CODEC)([record(CODEC.encode("features", event)) for event in events])
 
     assert found == [{**event, "envelope": made} for event, made in zip(events, envelopes(events), strict=True)]
     assert found[0]["protected"] is found[1]["protected"]
@@ -44,9 +44,10 @@ def test_given_values_then_each_event_is_read_with_its_envelope_and_equal_groups
 TIMES = st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2**55) | st.just(1_700_000_000_000_000)
 
 
-@given(st.lists(st.tuples(st.text(max_size=300), TIMES, TIMES), min_size=1, max_size=12))
-def test_whatever_ids_and_times_are_they_are_read_as_the_decoder_reads_them(heads):
-    events = [features(name) | {"event_time_us": at, "deadline_us": due} for name, at, due in heads]
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=300), TIMES, TIMES), min_size=1, max_size=12), st.sampled_from([1, FEWEST]))
+def test_whatever_ids_and_times_are_they_are_read_as_the_decoder_reads_them(heads, often):
+    events = [features(name) | {"event_time_us": at, "deadline_us": due} for name, at, due in heads] * often
     values = [CODEC.encode("features", event) for event in events]
 
     found = read_by(CODEC)([record(value) for value in values])
@@ -77,6 +78,7 @@ def test_given_bytes_that_no_room_wrote_then_they_are_refused_as_the_decoder_ref
         (value[:-4], "truncated"),
         (value + b"\0", "trailing_bytes"),
     ):
-        with pytest.raises(Reject) as rejected:
-            read([record(value), record(wrong)])
-        assert rejected.value.cause == cause
+        for before in ([record(value)], [record(value)] * FEWEST):
+            with pytest.raises(Reject) as rejected:
+                read([*before, record(wrong)])
+            assert rejected.value.cause == cause
