@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 FEWEST: Final = 64
 """Values from which on this takes less than reading them one by one."""
+MOST_BYTES: Final = 16 << 20
+"""All of them are copied, one behind another: so many bytes at the most, where one by one takes little of it anyway."""
 _BYTE: Final = 0x80
 # The bits that say that more follows, in eight bytes.
 _HIGH: Final = np.uint64(0x8080808080808080)
@@ -85,7 +87,10 @@ class Columns:
         """Return the same, with where what was cut lies, and where the reading ended."""
         if self._steps is None or len(values) < FEWEST or None in values:
             return None
-        front = Front(cast("Sequence[bytes]", values))
+        some = cast("Sequence[bytes]", values)
+        if sum(map(len, some)) > MOST_BYTES:
+            return None
+        front = Front(some)
         begin = front.at
         found: dict[str, Column] = {}
         try:

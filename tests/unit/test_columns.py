@@ -15,7 +15,7 @@ from tests.unit.test_writer import by_fastavro, record, values
 
 from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
-from guidevane.columns import FEWEST, Columns
+from guidevane.columns import FEWEST, MOST_BYTES, Columns
 from guidevane.monitors.monitor import Coded
 from guidevane.picker import picker
 from guidevane.pipelines.employment import pipeline
@@ -171,3 +171,47 @@ def test_a_type_that_is_not_read_by_columns_is_left_to_whoever_picks():
 
     assert Columns(schema, ["f2"])(many([value])) is None
     assert rows(Columns(schema, ["f0"])(many([value])), ["f0"])[0] == (1,)
+
+
+@SOMETIMES
+@given(st.data())
+def test_what_is_cut_lies_where_it_is_said_to_lie(data):
+    schema = schema_of(data.draw(KINDS))
+    fields = [field["name"] for field in schema.parsed["fields"]]
+    names = data.draw(st.lists(st.sampled_from(fields), min_size=1, unique=True))
+    last = max(fields.index(name) for name in names)
+    # Maps that end a record are looked up as a whole, and not cut.
+    plain = [at for at in range(last + 1) if schema.parsed["fields"][at]["type"] != VERSIONS]
+    assume(plain)
+    begin = data.draw(st.sampled_from(plain))
+    end = data.draw(st.sampled_from([at for at in plain if at >= begin]))
+    written, bodies = [], []
+    for _ in range(data.draw(st.integers(1, 4))):
+        with suppress(Exception):
+            body = data.draw(values(schema.parsed))
+            written.append(frame(schema) + by_fastavro(schema.parsed, body))
+            bodies.append(body)
+    assume(written)
+
+    found = Columns(schema, names, cut=[(fields[begin], fields[end])]).cut(many(written))
+
+    assume(found is not None)
+    ((begins, ends),) = found.places
+
+    def size(body, until: int) -> int:
+        """Return how many bytes the first fields take."""
+        some = {**schema.parsed, "name": "some", "fields": schema.parsed["fields"][:until]}
+        return 5 + len(by_fastavro(some, body))
+
+    for body, *places in zip(many(bodies), begins, ends, found.end.tolist(), strict=True):
+        assert places[:2] == [size(body, begin), size(body, end + 1)]
+        if VERSIONS not in [schema.parsed["fields"][at]["type"] for at in range(last + 1)]:
+            assert places[2] == size(body, last + 1)
+
+
+def test_megabytes_are_read_one_by_one():
+    schema = schema_of(["string"])
+    small, large = (frame(schema) + by_fastavro(schema.parsed, {"f0": "x" * size}) for size in (9, MOST_BYTES))
+    columns = Columns(schema, ["f0"])
+    assert columns(many([small])) is not None
+    assert columns([*many([small]), large]) is None
