@@ -17,7 +17,7 @@ from guidevane.control.ladder import Choice, Timed, steps
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Band, Call, Expecting, Took
 from guidevane.services.inference.shares import Shares
-from guidevane.services.inference.triage import Knobs, Triage, Waiting
+from guidevane.services.inference.triage import Knobs, Queue, Triage, Waiting
 from guidevane.testing import ManualClock
 
 TIMES = st.floats(0.001, 1.0)
@@ -145,8 +145,11 @@ def test_given_rows_that_cost_next_to_nothing_then_one_call_takes_them_all() -> 
     assert shared(8, deep=8, quick=8, per_row_s=0.0001) == 1
 
 
-def waiting(*slack_s: float, waited: bool = True) -> list[Waiting]:
-    return [Waiting(round((each + 0.02) * 1e6), {}, waited, False) for each in slack_s]
+def waiting(*slack_s: float, waited: bool = True) -> Queue[int]:
+    queue = Queue[int]()
+    items = [Waiting(round((each + 0.02) * 1e6), {}, waited, False) for each in slack_s]
+    queue.add(items, range(len(items)))
+    return queue
 
 
 def triage(level: int = 1, max_batch: int = 8) -> Triage:
@@ -164,9 +167,7 @@ def test_given_some_that_would_be_late_in_a_large_batch_then_the_batch_is_that_i
 
 
 def test_given_some_without_time_then_those_that_waited_are_shed_and_those_that_did_not_are_asked() -> None:
-    late, in_time = waiting(-0.5, 0.01), waiting(0.5)
-
-    shed = triage()(late + in_time, 0, 1.0, under_way=0)
+    shed = triage()(waiting(-0.5, 0.01, 0.5), 0, 1.0, under_way=0)
     spared = triage()(waiting(-0.5, waited=False), 0, 1.0, under_way=0)
 
     assert (sorted(shed.shed), list(shed.batch)) == ([0, 1], [2])
@@ -256,6 +257,45 @@ def test_given_a_slow_member_with_enough_to_do_then_who_goes_without_it_does_not
 
     assert not pick(waiting(2.0), 0, 9.01, under_way=1).batch
     assert pick(waiting(0.1), 0, 9.01, under_way=1).choice.members == ("quick",)
+
+
+@given(st.data())
+def test_a_queue_is_what_a_list_would_be(data: st.DataObject) -> None:
+    """Whoever is added, spared, or leaves: the columns say what the items do, in the order in which they came."""
+    queue, wanted, came = Queue[tuple[str, int]](), list[tuple[str, int]](), 0
+    items: dict[tuple[str, int], Waiting] = {}
+    for deed in data.draw(
+        st.lists(st.sampled_from(["add", "leave", "first", "spare", "stand", "forget"]), max_size=20)
+    ):
+        if deed == "add":
+            flight = data.draw(st.sampled_from("ab"))
+            new = {(flight, came + at): Waiting(data.draw(st.integers(0, 9)), {}, False, False) for at in range(3)}
+            came += 3
+            queue.add(list(new.values()), list(new))
+            wanted += new
+            items |= new
+        elif deed == "leave" and wanted:
+            places = data.draw(st.lists(st.sampled_from(range(len(wanted))), unique=True))
+            gone = [wanted[place] for place in places]
+            assert queue.leave(places) == gone
+            wanted = [each for each in wanted if each not in gone]
+        elif deed == "first":
+            assert queue.leave(queue.first(2)) == wanted[:2]
+            wanted = wanted[2:]
+        elif deed == "spare" and wanted:
+            queue.spare(data.draw(st.sampled_from(range(len(wanted)))))
+        elif deed == "stand":
+            queue.stand()
+            assert all(items[each].waited for each in wanted)
+        elif deed == "forget":
+            queue.leave_where(lambda owner: owner[0] == "a")
+            wanted = [each for each in wanted if each[0] != "a"]
+        assert [queue.owner(place) for place in range(len(queue))] == wanted
+        standing = [items[each] for each in wanted]
+        assert [queue[place] for place in range(len(queue))] == standing
+        assert queue.deadline_us.tolist() == [each.deadline_us for each in standing]
+        assert queue.waited.tolist() == [each.waited for each in standing]
+        assert queue.spared.tolist() == [each.spared for each in standing]
 
 
 def dispatch(answers: Answers) -> Dispatch[Waiting, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from guidevane.control.ladder import Choice
-from guidevane.services.inference.triage import BY_SLACK, Waiting
+from guidevane.services.inference.triage import BY_SLACK, Queue, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Dispatch(Generic[T, R]):
         self._serve = serve
         self._triage = triage
         self._clock = clock
-        self._waiting: list[tuple[_Asked[T, R], int]] = []
+        self._waiting: Queue[tuple[_Asked[T, R], int]] = Queue()
         self._under_way: dict[asyncio.Task[None], list[tuple[_Asked[T, R], int]]] = {}
         self._direct = 0
         # While nothing could leave: when what waits was looked through last.
@@ -88,10 +88,9 @@ class Dispatch(Generic[T, R]):
             return [answer for batch in found for answer in batch]
         asked: _Asked[T, R] = _Asked(items, [None] * len(items), len(items))
         if items:
-            self._waiting.extend((asked, place) for place in range(len(items)))
+            self._waiting.add(items, [(asked, place) for place in range(len(items))])
             self._send_off()
-            for item in items:
-                item.waited = True
+            self._waiting.stand()
             try:
                 await asked.done
             finally:
@@ -115,23 +114,20 @@ class Dispatch(Generic[T, R]):
                 if not rows:
                     self._shut_s = now_s
                     return
-                batch, self._waiting = self._waiting[:rows], self._waiting[rows:]
-                self._leave(batch, _FULL)
+                self._leave(self._waiting.leave(self._waiting.first(rows)), _FULL)
                 continue
-            items = [asked.items[place] for asked, place in self._waiting]
-            picked = self._triage(items, self._clock.now_us(), now_s, under_way=self._busy)
-            waiting = self._waiting
-            gone = {*picked.batch, *picked.rule, *picked.shed}
-            self._waiting = [each for index, each in enumerate(waiting) if index not in gone]
-            for choice, places in ((_RULE, picked.rule), (_SHED, picked.shed)):
-                if places:
-                    answers = self._serve.unasked([items[index] for index in places], choice)
-                    for index, answer in zip(places, answers, strict=True):
-                        self._settle(waiting[index], answer)
-            if not picked.batch:
+            picked = self._triage(self._waiting, self._clock.now_us(), now_s, under_way=self._busy)
+            leaving = self._waiting.leave([*picked.batch, *picked.rule, *picked.shed])
+            batch, without = leaving[: len(picked.batch)], leaving[len(picked.batch) :]
+            for choice, theirs in ((_RULE, without[: len(picked.rule)]), (_SHED, without[len(picked.rule) :])):
+                if theirs:
+                    answers = self._serve.unasked([asked.items[place] for asked, place in theirs], choice)
+                    for each, answer in zip(theirs, answers, strict=True):
+                        self._settle(each, answer)
+            if not batch:
                 self._shut_s = now_s
                 return
-            self._leave([waiting[index] for index in picked.batch], picked.choice)
+            self._leave(batch, picked.choice)
 
     def _leave(self, batch: list[tuple[_Asked[T, R], int]], choice: Choice) -> None:
         # Noted before the task begins: what is picked next must know of it.
@@ -182,7 +178,7 @@ class Dispatch(Generic[T, R]):
         """Nobody waits for a flight any more: what is left of it is asked about no further."""
         if not asked.open:
             return
-        self._waiting = [each for each in self._waiting if each[0] is not asked]
+        self._waiting.leave_where(lambda owner: owner[0] is asked)
         for task, batch in self._under_way.items():
             if all(other.done.done() or other is asked for other, _ in batch):
                 task.cancel()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 
@@ -19,12 +19,14 @@ from guidevane.services.inference.behind import Behind
 from guidevane.services.inference.shares import Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import numpy.typing as npt
 
     from guidevane.pipeline import Pipeline
     from guidevane.services.inference.expecting import Expecting
+
+T = TypeVar("T")
 
 BY_SLACK: Final = 1
 """The level from which events are served by the time that they have left."""
@@ -60,6 +62,74 @@ class Waiting:
     protected: Mapping[str, str]
     waited: bool
     spared: bool
+
+
+class Queue(Generic[T]):
+    """What waits, in the order in which it came, with the columns that all of it is looked through by at each landing.
+
+    Thousands may wait while some hundred leave at a time. ``T`` is whose it is.
+    """
+
+    def __init__(self) -> None:
+        self._owners, self._items = _objects(()), _objects(())
+        self.deadline_us = np.empty(0, np.int64)
+        self.waited, self.spared = np.empty(0, np.bool_), np.empty(0, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: int) -> Waiting:
+        return self._items[place]  # type: ignore[no-any-return]
+
+    def owner(self, place: int) -> T:
+        """Return whose it is that stands at a place."""
+        return self._owners[place]  # type: ignore[no-any-return]
+
+    def add(self, items: Sequence[Waiting], owners: Sequence[T]) -> None:
+        """Put more behind what waits."""
+        many = len(items)
+        self._owners = np.concatenate((self._owners, _objects(owners)))
+        self._items = np.concatenate((self._items, _objects(items)))
+        due = np.fromiter(map(attrgetter("deadline_us"), items), np.int64, many)
+        self.deadline_us = np.concatenate((self.deadline_us, due))
+        self.waited = np.concatenate((self.waited, np.fromiter(map(attrgetter("waited"), items), np.bool_, many)))
+        self.spared = np.concatenate((self.spared, np.fromiter(map(attrgetter("spared"), items), np.bool_, many)))
+
+    def spare(self, place: int) -> None:
+        """Note that as many of its group go without as may."""
+        self[place].spared = self.spared[place] = True
+
+    def stand(self) -> None:
+        """Note that none of them found a member free."""
+        for item in self._items[~self.waited]:
+            item.waited = True
+        self.waited[:] = True
+
+    def first(self, many: int) -> range:
+        """Return the places of those who came first."""
+        return range(min(many, len(self)))
+
+    def leave(self, places: Collection[int]) -> list[T]:
+        """Let these go; return whose they were, in that order."""
+        if not places:
+            return []
+        gone = [self.owner(place) for place in places]
+        stays = np.ones(len(self), np.bool_)
+        stays[list(places)] = False
+        self._keep(stays)
+        return gone
+
+    def leave_where(self, theirs: Callable[[T], bool]) -> None:
+        """Let those go who are somebody's."""
+        self._keep(np.fromiter((not theirs(owner) for owner in self._owners), np.bool_, len(self)))
+
+    def _keep(self, stays: npt.NDArray[np.bool_]) -> None:
+        self._owners, self._items = self._owners[stays], self._items[stays]
+        self.deadline_us, self.waited, self.spared = self.deadline_us[stays], self.waited[stays], self.spared[stays]
+
+
+def _objects(values: Sequence[object]) -> npt.NDArray[np.object_]:
+    return np.fromiter(values, np.object_, len(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +187,7 @@ class Triage:
         """Tell whether members have too much to do: an event went without one, by its slack, a moment ago."""
         return now_s - self._without_s < _PRESSED_S
 
-    def __call__(self, waiting: Sequence[Waiting], now_us: int, now_s: float, *, under_way: int) -> Picked:
+    def __call__(self, waiting: Queue[Any], now_us: int, now_s: float, *, under_way: int) -> Picked:
         """Return who is asked next, if anybody, and who need not wait any longer."""
         if self.knobs.level < BY_SLACK:
             return Picked(range(self.next(len(waiting), under_way=under_way)))
@@ -150,7 +220,7 @@ class Triage:
             variant = variant if level == spare + 1 else None
         return steps(kept, waits_s, quorum=ensemble.quorum, most=len(members), variant=variant, rule=self._rule)
 
-    def _give_way(self, waiting: Sequence[Waiting], line: _Line, ladder: Sequence[Step]) -> tuple[list[int], list[int]]:
+    def _give_way(self, waiting: Queue[Any], line: _Line, ladder: Sequence[Step]) -> tuple[list[int], list[int]]:
         """Return who gets the rule and who is shed, by the time left; note both."""
         asked = [step for step in ladder if step.choice.rung not in _WITHOUT]
         quickest_s = asked[-1].needs_s if asked else math.inf
@@ -162,7 +232,8 @@ class Triage:
             place = int(line.places[at])
             each = waiting[place]
             if asked and not self.without.may(each.protected):
-                each.spared = line.spared[at] = True
+                waiting.spare(place)
+                line.spared[at] = True
                 continue
             (rule if self._rule and line.slack_s[at] >= 0 else shed).append(place)
             self.without.note([each.protected], without=True)
@@ -170,7 +241,7 @@ class Triage:
         return rule, shed
 
     def _batch(
-        self, waiting: Sequence[Waiting], line: _Line, waits_s: Mapping[str, float], size: int
+        self, waiting: Queue[Any], line: _Line, waits_s: Mapping[str, float], size: int
     ) -> tuple[list[int], Choice]:
         """Return the next batch, all of one choice, and note it."""
         while len(line.places) and (ladder := self._widest(line, waits_s, size)) is not None:
@@ -230,7 +301,7 @@ class Triage:
             rows = 1 << (rows - 1).bit_length() >> 1 if rows > 1 else 0
         return None if best is None else best[1:]
 
-    def _noted(self, waiting: Sequence[Waiting], batch: Sequence[int], choice: Choice) -> list[int]:
+    def _noted(self, waiting: Queue[Any], batch: Sequence[int], choice: Choice) -> list[int]:
         """Count a batch; return who may have this choice. Who may not is spared from now on."""
         if choice.rung == "full":
             self.degraded.note([waiting[place].protected for place in batch], without=False)
@@ -243,7 +314,7 @@ class Triage:
                     self.degraded.note([each.protected], without=True)
                     kept.append(place)
                 else:
-                    each.spared = True
+                    waiting.spare(place)
         self.without.note([waiting[place].protected for place in kept], without=False)
         return kept
 
@@ -261,14 +332,11 @@ class _Line:
     spared: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, waiting: Sequence[Waiting], by_us: int) -> _Line:
+    def of(cls, waiting: Queue[Any], by_us: int) -> _Line:
         """Return the columns of what waits; of equals, who came first stands first."""
-        many = len(waiting)
-        deadline_us = np.fromiter(map(attrgetter("deadline_us"), waiting), np.int64, many)
-        waited = np.fromiter(map(attrgetter("waited"), waiting), np.bool_, many)
-        spared = np.fromiter(map(attrgetter("spared"), waiting), np.bool_, many)
-        order = np.argsort(deadline_us, kind="stable")
-        return cls(order, (deadline_us[order] - by_us) / 1e6, waited[order], spared[order])
+        order = np.argsort(waiting.deadline_us, kind="stable")
+        slack_s = (waiting.deadline_us[order] - by_us) / 1e6
+        return cls(order, slack_s, waiting.waited[order], waiting.spared[order])
 
     def without(self, gone: Sequence[int]) -> _Line:
         """Return the others."""
@@ -289,6 +357,6 @@ class _Line:
         got[self.spared] = 0
         return got
 
-    def look_again(self, waiting: Sequence[Waiting]) -> None:
+    def look_again(self, waiting: Queue[Any]) -> None:
         """Learn who is spared by now."""
-        self.spared = np.fromiter((waiting[place].spared for place in self.places), np.bool_, len(self.places))
+        self.spared = waiting.spared[self.places]
