@@ -35,18 +35,20 @@ def test_given_columns_that_never_end_then_there_are_as_many_records_as_the_othe
     ]
 
 
-def test_given_a_batch_of_which_some_was_made_here_then_that_keeps_its_headers_and_the_rest_is_named_anew():
+def test_given_records_under_our_own_headers_then_they_keep_them_and_the_rest_is_named_anew():
     ours, traced = ((EVENT_ID, b"e1"), (ORIGIN, b"7")), ((EVENT_ID, b"e2"), ("traceparent", b"t"), (ORIGIN, b"8"))
     records = [
         Record("t", 0, -1, b"k1", b"", ours, origin=7),
         Record("t", 0, -1, b"k2", b"", traced, origin=8),
         Record("t", 0, 9, None, b"", ((EVENT_ID, b"e3"), (ORIGIN, b"9"))),
+        Record("t", 0, 9, None, b"", ((EVENT_ID, b"other"), (ORIGIN, b"9"))),
     ]
-    events = [{"event_id": f"e{number}"} for number in (1, 2, 3)]
-    said = answers(records, events, [b"1", b"2", b"3"], events)
+    events = [{"event_id": f"e{number}"} for number in (1, 2, 3, 4)]
+    said = answers(records, events, [b"1", b"2", b"3", b"4"], events)
     assert said == [
         Message(b"k1", b"1", ours, events[0]),
         Message(b"k2", b"2", ((EVENT_ID, b"e2"),), events[1]),
-        Message(None, b"3", ((EVENT_ID, b"e3"),), events[2]),
+        Message(None, b"3", records[2].headers, events[2]),
+        Message(None, b"4", ((EVENT_ID, b"e4"),), events[3]),
     ]
-    assert said[0].headers is ours
+    assert [said[0].headers is ours, said[2].headers is records[2].headers] == [True, True]

@@ -49,6 +49,7 @@ class Pseudonyms:
     Its two hashes each begin with the secret, so they are begun once, and copied: a whole HMAC takes nearly three times
     as long.
 
+    >>> import hmac
     >>> name = Pseudonyms(b"k" * 32)
     >>> name(17) == name("17") == hmac.digest(b"k" * 32, b"17", "sha256")[:16].hex()
     True
