@@ -75,31 +75,6 @@ class Contract:
         own = codec.catalogue.version(event.name, event.version)
         self._columns = Columns(own, event.fields, cut=[(name, name) for name, _ in self._personal])
 
-    def _ends_whole(self, found: Cut, values: Sequence[bytes | None]) -> bool:
-        ends: list[int] = found.end.tolist()
-        return ends == [len(value or b"") for value in values]
-
-    def _all_fit(self, columns: Mapping[str, Column], records: Sequence[Record]) -> bool:
-        """Tell whether all events have what :func:`guidevane.fitting.fitting` asks of each."""
-        key = columns[self.event.key]
-        if not isinstance(key, np.ndarray) and not all(each or each == 0 for each in values_of(key)):
-            return False
-        if not all(_within(columns[name], low, high) for name, low, high in self._bounds):
-            return False
-        longest = self.event.longest
-        if any(len(each or "") > longest for name in self._texts for each in values_of(columns[name])):
-            return False
-        if self.event.time is None:
-            return True
-        written = [record.timestamp_us for record in records]
-        bounds = {each: self.event.time_bounds_us(each) for each in set(written)}
-        return all(
-            at is None or low <= at <= high
-            for at, (low, high) in zip(
-                values_of(columns[self.event.time]), map(bounds.__getitem__, written), strict=True
-            )
-        )
-
     @property
     def unknown_fields(self) -> int:
         """Return how many fields of JSON events were passed over, because the contract lacks them."""
@@ -145,9 +120,9 @@ class Contract:
         if any(value is None or len(value) > self._max_bytes for value in values):
             return None
         found = self._columns.cut(values)
-        if found is None or not self._ends_whole(found, values) or not self._all_fit(found.columns, records):
+        if found is None or found.end.tolist() != [len(value or b"") for value in values]:
             return None
-        return found
+        return found if self._all_fit(found.columns, records) else None
 
     def renamed(self, value: bytes, body: Mapping[str, Any], places: Sequence[int]) -> bytes:
         """Return a value that was cut, with the personal fields as ``body`` has them now: short texts, or null.
@@ -177,6 +152,27 @@ class Contract:
                 for value, text, begin, end in zip(values, texts[name], begins, ends, strict=True)
             ]
         return values
+
+    def _all_fit(self, columns: Mapping[str, Column], records: Sequence[Record]) -> bool:
+        """Tell whether all events have what :func:`guidevane.fitting.fitting` asks of each."""
+        key = columns[self.event.key]
+        if not isinstance(key, np.ndarray) and not all(each or each == 0 for each in values_of(key)):
+            return False
+        if not all(_within(columns[name], low, high) for name, low, high in self._bounds):
+            return False
+        longest = self.event.longest
+        if any(len(each or "") > longest for name in self._texts for each in values_of(columns[name])):
+            return False
+        if self.event.time is None:
+            return True
+        written = [record.timestamp_us for record in records]
+        bounds = {each: self.event.time_bounds_us(each) for each in set(written)}
+        return all(
+            at is None or low <= at <= high
+            for at, (low, high) in zip(
+                values_of(columns[self.event.time]), map(bounds.__getitem__, written), strict=True
+            )
+        )
 
     def _judged(self, record: Record) -> dict[str, Any]:
         value = record.value
