@@ -96,7 +96,7 @@ class Contract:
         itself writes it.
         """
         value = record.value
-        if self._quick is not None and not record.headers and type(value) is bytes and len(value) <= self._max_bytes:
+        if self._quick is not None and _silent(record) and type(value) is bytes and len(value) <= self._max_bytes:
             frame, cut = self._quick
             if value[:FRAME_BYTES] == frame:
                 try:
@@ -114,7 +114,7 @@ class Contract:
         ``None`` where they are to be read one by one: for few, or where one is not as the contract itself writes it,
         or is to be refused.
         """
-        if self._quick is None or any(record.headers for record in records):
+        if self._quick is None or not all(map(_silent, records)):
             return None
         values = [record.value for record in records]
         if any(value is None or len(value) > self._max_bytes for value in values):
@@ -253,6 +253,11 @@ class Contract:
 
 _SPACE = b" \t\r\n"
 _JSON_STARTS = frozenset(_SPACE + b"{")
+
+
+def _silent(record: Record) -> bool:
+    """Tell whether a record's headers are few, and say nothing of its schema."""
+    return not record.headers or (len(record.headers) <= MAX_HEADERS and header_of(record.headers) is None)
 
 
 def _within(column: Column, low: float, high: float) -> bool:

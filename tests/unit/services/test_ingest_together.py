@@ -162,7 +162,29 @@ def test_one_that_breaks_the_contract_is_refused_alone(wrong, cause):
     assert sum(len(each) == 4 for each in found) == FEWEST - 1
 
 
-@pytest.mark.parametrize("how", ["json", "headers", "cut", "longer", "twice", "empty", "huge"])
+def test_traces_and_headers_of_the_producers_own_are_no_reason_to_look_at_events_alone():
+    traced = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    sent = [
+        record._replace(headers=((traced,), (("mine", b"x"), traced), (("mine", None),), ())[at % 4])
+        for at, record in enumerate(records(ingest(SALE), [GOOD] * FEWEST))
+    ]
+    assert ingest(SALE)._together(sent, NOW_US) is not None
+    found = both(SALE, sent, [])
+    assert [[name for name, _ in headers] for _, _, headers, _ in found[:4]] == [
+        ["event_id", "traceparent"], ["event_id", "traceparent"], ["event_id"], ["event_id"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["event_id", "gv.redrive.of"])
+def test_who_says_which_event_it_is_is_looked_at_alone(name):
+    room = ingest(SALE)
+    sent = records(room, [GOOD] * FEWEST)
+    sent[7] = sent[7]._replace(headers=((name, b"3/42"),))
+    assert room._together(sent, NOW_US) is None
+    both(SALE, sent, [])
+
+
+@pytest.mark.parametrize("how", ["json", "headers", "many", "cut", "longer", "twice", "empty", "huge"])
 def test_one_that_came_otherwise_changes_nothing_for_the_others(how):
     sent = records(ingest(SALE), [GOOD] * FEWEST)
     odd = sent[7]
@@ -171,6 +193,7 @@ def test_one_that_came_otherwise_changes_nothing_for_the_others(how):
         "json": odd._replace(value=b'{"amount": 1, "customer": "c", "number": "7", "friend": null, "at": null, '
                              b'"kind": "a", "size": 3, "new": true}'),
         "headers": odd._replace(headers=(("event_id", b"mine"),)),
+        "many": odd._replace(headers=(("mine", b""),) * 129),
         "cut": odd._replace(value=odd.value[:-1]),
         "longer": odd._replace(value=odd.value + b"\0"),
         "twice": odd._replace(value=sent[3].value),

@@ -187,7 +187,7 @@ class Ingest:
 
     def _together(self, records: Sequence[Record], now_us: int) -> list[Result] | None:
         """Answer many records by columns; ``None`` where one of them is to be looked at alone, or came before."""
-        cut = self.contract.together(records)
+        cut = None if any(map(_says, records)) else self.contract.together(records)
         if cut is None:
             return None
         columns = {name: values_of(cut.columns[name]) for name in self._wanted}
@@ -222,10 +222,8 @@ class Ingest:
         values = self._written(events, now_us)
         keys = [str(key).encode() for key in (personal if self._key in personal else columns)[self._key]]
         headers: list[Headers] = [((EVENT_ID, event_id.encode()),) for event_id in ids]
-        if self.trace_share:
-            headers = [
-                self._also(had, *each, None) for had, each in zip(headers, zip(records, ids, strict=True), strict=True)
-            ]
+        if self.trace_share or any(record.headers for record in records):
+            headers = [self._also(*each, None) for each in zip(headers, records, ids, strict=True)]
         self.window.add_all(known)
         return [*map(Message._make, zip(keys, values, headers, events, strict=True))]
 
@@ -331,6 +329,11 @@ class Ingest:
         if trace is not None:
             headers = (*headers, trace.header)
         return headers if letter is None else (*headers, (REDRIVE, place_of(letter).encode()))
+
+
+def _says(record: Record) -> bool:
+    """Tell whether a record's headers name its event, or the letter that it redrives."""
+    return any(name in {EVENT_ID, REDRIVE} for name, _ in record.headers)
 
 
 def _of_place(record: Record, root: str | None = None) -> str:
