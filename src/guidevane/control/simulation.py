@@ -9,7 +9,7 @@ stage, is remembered. Where no batch was full, larger ones would have done the s
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -59,6 +59,21 @@ class Trace:
 
     def __len__(self) -> int:
         return len(self.arrivals)
+
+
+class Chances:
+    """Makes traces of one graph: what chance decides is the same at each rate, and is drawn once."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._drawn: dict[tuple[int, int], Trace] = {}
+
+    def __call__(self, arrivals: Times, seed: int) -> Trace:
+        """Return what :meth:`Trace.draw` does."""
+        key = len(arrivals), seed
+        if key not in self._drawn:
+            self._drawn[key] = Trace.draw(self._graph, arrivals, seed)
+        return replace(self._drawn[key], arrivals=np.ascontiguousarray(arrivals, dtype=np.float64))
 
 
 @dataclass(frozen=True, slots=True)

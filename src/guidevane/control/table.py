@@ -14,7 +14,7 @@ from guidevane.control.arrivals import SPREAD, gamma_arrivals
 from guidevane.control.plant import Setting
 from guidevane.control.quick import quick_plan
 from guidevane.control.shedding import ways_s
-from guidevane.control.simulation import Simulation, Trace
+from guidevane.control.simulation import Chances, Simulation, Trace
 from guidevane.control.space import Infeasible
 from guidevane.control.trial import Demand, Trial, batch_sizes, hourly_usd, replica_counts
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guidevane.control.graph import Graph, Hardware
-    from guidevane.control.queues import Times
 
 STEP = 1.08
 """From one rate of the table to the next."""
@@ -89,7 +88,8 @@ class Table:
         self._planned: dict[tuple[float, int], Row] = {}
         self._singles: dict[int, int | None] = {}
         self._missed: dict[tuple[tuple[Setting, ...], int, int], float] = {}
-        self._chances: dict[tuple[int, int], Trace] = {}
+        # Not a method of ours: trials that held their table would not go with it, but by a collection far ahead.
+        self._traced = Chances(graph)
         self._trials: dict[tuple[float, int], Trial] = {}
         self._probes: dict[tuple[int, int], Simulation] = {}
         self._probed: dict[tuple[object, ...], tuple[float, tuple[float, ...]]] = {}
@@ -201,13 +201,6 @@ class Table:
             ]
             trial.ease(ample, (self.most - self._alone) / 2)
         return trial
-
-    def _traced(self, arrivals: Times, seed: int) -> Trace:
-        """Return arrivals as a trace: its chances are the same at each rate, and are drawn once."""
-        key = len(arrivals), seed
-        if key not in self._chances:
-            self._chances[key] = Trace.draw(self.graph, arrivals, seed)
-        return replace(self._chances[key], arrivals=arrivals)
 
     def _trial(self, at: float, kind: int) -> Trial:
         key = (at, kind)

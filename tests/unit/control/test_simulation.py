@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from guidevane.control import queues
 from guidevane.control.plant import Setting
 from guidevane.control.reading import read_graph
 from guidevane.control.simulation import Schedule, Simulation, Trace
+from guidevane.control.table import Table
 
 SLO_S = 0.12
 FAN = read_graph(
@@ -183,3 +186,16 @@ def test_given_a_smaller_batch_that_was_never_full_then_one_that_was_never_measu
 
     with pytest.raises(ValueError, match="batch 9 was never measured, at most 4"):
         simulation.missed([Setting("default", 9, 9)] * 5)
+
+
+def test_a_table_that_nobody_needs_goes_at_once_with_all_that_was_simulated_for_it():
+    graph = read_graph({"stages": {"m": {"latency_ms": {"1": 5, "8": 20}}}, "edges": []})
+    table = Table(graph, 0.3, 0.01, (graph.stages[0].hardware[0].name,))
+    table.row(20.0, 1.0)
+    gone = weakref.ref(table)
+    gc.disable()
+    try:
+        del table
+        assert gone() is None
+    finally:
+        gc.enable()
