@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from guidevane.catalogue import Catalogue
     from guidevane.log import Headers
     from guidevane.picker import Pick
-    from guidevane.reader import Cut, Read
+    from guidevane.reader import Cutter, Read
     from guidevane.schema import Schema
 
 MAX_BYTES = 1 << 20
@@ -134,7 +134,7 @@ class Codec:
         schema = self._schema(name, None)
         return Layout(schema.parsed, _frame(schema))
 
-    def plain(self, name: str, fields: Collection[str], *, version: int) -> tuple[bytes, Cut] | None:
+    def plain(self, name: str, fields: Collection[str], *, version: int) -> tuple[bytes, Cutter] | None:
         """Return what the values of a contract's own version begin with, and what reads them from there.
 
         It tells where ``fields`` lie, too (:func:`guidevane.reader.cutter`), and raises one of ``GIVEN_UP`` where it

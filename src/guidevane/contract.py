@@ -9,7 +9,8 @@ import numpy as np
 import orjson
 
 from guidevane.codec import FRAME_BYTES, header_of, schema_id_of
-from guidevane.columns import Columns, values_of
+from guidevane.coded import values_of
+from guidevane.columns import Columns
 from guidevane.errors import Reject
 from guidevane.fitting import fitting
 from guidevane.plain import PlainJson
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guidevane.codec import Codec
+    from guidevane.coded import Column
     from guidevane.columns import Cut
     from guidevane.event import Event
     from guidevane.log import Record
-    from guidevane.monitors.monitor import Column
 
 _FLOATS = {"float", "double"}
 _FLAT = {"string", "bytes", "boolean", "enum", "fixed"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Read: TypeAlias = Callable[[bytes, int], dict[str, Any]]
-    Cut: TypeAlias = Callable[[bytes, int], tuple[dict[str, Any], tuple[int, ...]]]
+    Cutter: TypeAlias = Callable[[bytes, int], tuple[dict[str, Any], tuple[int, ...]]]
 
 _BYTE = 0x80
 # Nine groups of seven bits hold 63: what is longer, fastavro may read.
@@ -58,7 +58,7 @@ def reader(schema: Mapping[str, Any]) -> Read | None:
     return read
 
 
-def cutter(schema: Mapping[str, Any], fields: Collection[str]) -> Cut | None:
+def cutter(schema: Mapping[str, Any], fields: Collection[str]) -> Cutter | None:
     r"""Return what reads as :func:`reader` does, and tells where these fields begin and end, in the schema's order.
 
     >>> ping = {"type": "record", "name": "ping", "fields": [{"name": "host", "type": "string"}]}
@@ -70,7 +70,7 @@ def cutter(schema: Mapping[str, Any], fields: Collection[str]) -> Cut | None:
         made = source.record(schema, (), "    ")
     except Foreign:
         return None
-    cut: Cut = source.made(f"{made}, ({''.join(f'{place}, ' for place in source.places)})")
+    cut: Cutter = source.made(f"{made}, ({''.join(f'{place}, ' for place in source.places)})")
     return cut
 
 

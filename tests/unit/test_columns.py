@@ -15,8 +15,8 @@ from tests.unit.test_writer import by_fastavro, record, values
 
 from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
+from guidevane.coded import Coded
 from guidevane.columns import FEWEST, MOST_BYTES, Columns
-from guidevane.monitors.monitor import Coded
 from guidevane.picker import picker
 from guidevane.pipelines.employment import pipeline
 from guidevane.reader import GIVEN_UP

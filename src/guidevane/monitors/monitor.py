@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, run
 
 import numpy as np
 
+from guidevane.coded import Coded
 from guidevane.errors import Misconfigured
 from guidevane.events import Alert, derived_id
 from guidevane.word import Mistake, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
+    from guidevane.coded import Column
     from guidevane.event import Event
-
-    Column: TypeAlias = Sequence[Any] | NDArray[Any] | "Coded"
 
 Source = Literal["accepted", "decisions", "outcomes"]
 State = dict[str, Any]
@@ -68,23 +67,6 @@ class Monitor(Protocol):
     def restore(self, state: State) -> None:
         """Remember what ``state`` returned."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Coded:
-    """A column of few different values: ``codes`` are their places in ``values``, one for each event.
-
-    >>> Coded(np.array([1, 0, 1]), ["no", "yes"]).tolist()
-    ['yes', 'no', 'yes']
-    """
-
-    codes: NDArray[np.int64]
-    values: Sequence[Any]
-
-    def tolist(self) -> list[Any]:
-        """Return the value of every event: the same objects."""
-        found: list[Any] = np.fromiter(self.values, np.object_, len(self.values))[self.codes].tolist()
-        return found
 
 
 class Batch:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, Generic, Required, TypeAlias, TypedDict, TypeVar, cast, final, get_args
 
-from guidevane.columns import Columns, values_of
+from guidevane.coded import values_of
+from guidevane.columns import Columns
 from guidevane.events import Accepted, Features, MemberStatus, OutcomeKind
 from guidevane.log import Message
 from guidevane.pieces import longs, maps, texts

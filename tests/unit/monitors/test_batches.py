@@ -55,9 +55,11 @@ def batch(values: Sequence[Any], start: int, *, arrays: bool = False) -> Batch:
 
 def as_read(column: list[Any]) -> Any:
     """Return a column as it is where many were read: an array where it is one of numbers of one kind."""
-    kind, *others = {type(value) for value in column}
-    fits = kind in {bool, float} or (kind is int and all(-(1 << 63) <= value < 1 << 63 for value in column))
-    return np.array(column, {bool: np.bool_, int: np.int64, float: np.float64}[kind]) if fits and not others else column
+    kinds = {type(value) for value in column}
+    if kinds in ({bool}, {float}) or (kinds == {int} and all(-(1 << 63) <= value < 1 << 63 for value in column)):
+        (kind,) = kinds
+        return np.array(column, {bool: np.bool_, int: np.int64, float: np.float64}[kind])
+    return column
 
 
 def one_by_one(monitor: Monitor, values: Sequence[Any]) -> list[tuple[int, Alert]]:

@@ -17,7 +17,8 @@ from guidevane.control.ladder import Choice, Timed, steps
 from guidevane.services.inference.dispatch import Dispatch
 from guidevane.services.inference.expecting import Band, Call, Expecting, Took
 from guidevane.services.inference.shares import Shares
-from guidevane.services.inference.triage import Knobs, Queue, Triage, Waiting
+from guidevane.services.inference.triage import Knobs, Triage
+from guidevane.services.inference.waiting import Queue, Waiting
 from guidevane.testing import ManualClock
 
 TIMES = st.floats(0.001, 1.0)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from guidevane.control.ladder import Choice
-from guidevane.services.inference.triage import BY_SLACK, Queue, Waiting
+from guidevane.services.inference.triage import BY_SLACK
+from guidevane.services.inference.waiting import Queue, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

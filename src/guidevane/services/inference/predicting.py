@@ -9,7 +9,7 @@ import numpy as np
 
 from guidevane.errors import Reject
 from guidevane.pieces import NULL, SOME, doubles, optional, texts
-from guidevane.services.inference.triage import Waiting
+from guidevane.services.inference.waiting import Waiting
 from guidevane.services.passing import OUTCOMES, STATUSES, Writes, answers
 from guidevane.writer import SIZES, long
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guidevane.codec import FRAME_BYTES, header_of
-from guidevane.columns import values_of
+from guidevane.coded import values_of
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Headers, Message, Record
@@ -95,10 +94,12 @@ class Groups:
             found = self._by_values[values] = self._shared(body)
         return found
 
-    def of_all(self, columns: Mapping[str, Sequence[Any]]) -> list[dict[str, str]]:
-        """Return the same for each event of a batch, by its columns; for no fields, nothing."""
+    def of_all(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, str]]:
+        """Return the same for each of so many events, by their columns."""
+        if not self._names:
+            return [self.of({})] * count
         rows = list(zip(*(columns[name] for name in self._names), strict=True))
-        found = [self._by_values.get(row) for row in rows] if self._plain else [None] * len(rows)
+        found = [self._by_values.get(row) for row in rows] if self._plain else [None] * count
         return [
             self.of(dict(zip(self._names, row, strict=True))) if known is None else known
             for row, known in zip(rows, found, strict=True)
@@ -216,7 +217,7 @@ class Ingest:
                 "envelope": None,
             }
             for event_id, time, event, protected in zip(
-                ids, times, written, self._groups.of_all(columns) or repeat({}, len(ids)), strict=True
+                ids, times, written, self._groups.of_all(columns, len(ids)), strict=True
             )
         ]
         values = self._written(events, now_us)

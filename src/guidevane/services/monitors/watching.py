@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from guidevane.clock import Clock
     from guidevane.codec import Codec
+    from guidevane.coded import Column
     from guidevane.events import Accepted, Alert, Decision, Outcome
-    from guidevane.monitors.monitor import Column, Monitor, Source, State
+    from guidevane.monitors.monitor import Monitor, Source, State
     from guidevane.monitors.outcomes import OutcomeJoin
     from guidevane.monitors.remembered import Row
     from guidevane.pipeline import Pipeline

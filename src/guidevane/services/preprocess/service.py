@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guidevane.coded import values_of
 from guidevane.columns import Columns as ByColumn
-from guidevane.columns import values_of
 from guidevane.errors import Misconfigured, Reject
 from guidevane.features import columns_from, columns_of
 from guidevane.pieces import sizes, texts, vectors
