@@ -1,7 +1,7 @@
 """The bare loop: getmany, decide, send_batch, commit; one process, nothing around it.
 
 What a good engineer writes in an afternoon: batches as they come, one batch's acknowledgements awaited while the
-next is decided, offsets committed only for what is acknowledged.
+next is decided, offsets committed only for what is acknowledged. With ``--whole`` it writes to five topics.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from loadtests.stream.whole import Whole
+
+    Found = Mapping[TopicPartition, Sequence[Any]]
     Answer = Callable[[Sequence[Any]], Awaitable[Sequence[bytes | None]]]
+    Write = Callable[[AIOKafkaProducer, Found], Awaitable[list[Any]]]
 
 _COMMIT_EVERY_S = 0.5
 
 
-async def loop(events: str, decisions: str, answer: Answer) -> None:
-    """Consume, answer, produce, commit, until told to stop."""
+async def loop(events: str, write: Write) -> None:
+    """Consume, answer, produce, commit, until told to stop. ``write`` sends a batch's answers, and awaits none."""
     bootstrap = os.environ["KAFKA_BOOTSTRAP_SERVERS"]
     consumer = AIOKafkaConsumer(
         events,
@@ -51,18 +55,7 @@ async def loop(events: str, decisions: str, answer: Answer) -> None:
         committed_s = time.monotonic()
         while not stop.is_set():
             found = await consumer.getmany(timeout_ms=250, max_records=512)
-            records = [record for batch in found.values() for record in batch]
-            values = await answer(records) if records else []
-            sends, at = [], 0
-            for tp, batch in found.items():
-                packed = producer.create_batch()
-                for record, value in zip(batch, values[at : at + len(batch)], strict=True):
-                    if packed.append(key=record.key, value=value, timestamp=None) is None:
-                        sends.append(await producer.send_batch(packed, decisions, partition=tp.partition))
-                        packed = producer.create_batch()
-                        packed.append(key=record.key, value=value, timestamp=None)
-                at += len(batch)
-                sends.append(await producer.send_batch(packed, decisions, partition=tp.partition))
+            sends = await write(producer, found) if found else []
             for acknowledgement in under_way[0]:
                 await acknowledgement
             acknowledged |= under_way[1]
@@ -79,15 +72,61 @@ async def loop(events: str, decisions: str, answer: Answer) -> None:
         await consumer.stop()
 
 
+def one_for_one(decisions: str, answer: Answer) -> Write:
+    """Return what writes an answer to each record, under its key."""
+
+    async def write(producer: AIOKafkaProducer, found: Found) -> list[Any]:
+        values = await answer([record for batch in found.values() for record in batch])
+        sends, at = [], 0
+        for tp, batch in found.items():
+            packed = producer.create_batch()
+            for record, value in zip(batch, values[at : at + len(batch)], strict=True):
+                if packed.append(key=record.key, value=value, timestamp=None) is None:
+                    sends.append(await producer.send_batch(packed, decisions, partition=tp.partition))
+                    packed = producer.create_batch()
+                    packed.append(key=record.key, value=value, timestamp=None)
+            at += len(batch)
+            sends.append(await producer.send_batch(packed, decisions, partition=tp.partition))
+        return sends
+
+    return write
+
+
+def all_of_it(whole: Whole) -> Write:
+    """Return what does the whole work, and writes all its topics."""
+
+    async def write(producer: AIOKafkaProducer, found: Found) -> list[Any]:
+        sends = []
+        came = [(r.partition, r.offset, r.key, r.value) for batch in found.values() for r in batch]
+        for (topic, partition), records in whole(came).items():
+            packed = producer.create_batch()
+            for key, value, headers in records:
+                if packed.append(key=key, value=value, timestamp=None, headers=headers) is None:
+                    sends.append(await producer.send_batch(packed, topic, partition=partition))
+                    packed = producer.create_batch()
+                    packed.append(key=key, value=value, timestamp=None, headers=headers)
+            sends.append(await producer.send_batch(packed, topic, partition=partition))
+        return sends
+
+    return write
+
+
 def main() -> None:
-    """Run the loop with the work, or with none (``--relay``)."""
+    """Run the loop with the work, with the whole of it (``--whole``), or with none (``--relay``)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("events")
     parser.add_argument("decisions")
     parser.add_argument("--relay", action="store_true", help="hand the bytes on as they are")
     parser.add_argument("--tiled", action="store_true", help="call members in tiles, as our rooms do")
+    parser.add_argument("--whole", action="store_true", help="do all that our rooms do on the hot path")
     asked = parser.parse_args()
-    uvloop.run(loop(asked.events, asked.decisions, _relay if asked.relay else _decider(tiled=asked.tiled)))
+    if asked.whole:
+        from loadtests.stream.whole import whole_of  # noqa: PLC0415 - a relay loads no models
+
+        uvloop.run(loop(asked.events, all_of_it(whole_of(asked.events))))
+    else:
+        answer = _relay if asked.relay else _decider(tiled=asked.tiled)
+        uvloop.run(loop(asked.events, one_for_one(asked.decisions, answer)))
 
 
 async def _relay(records: Sequence[Any]) -> list[bytes | None]:

@@ -106,7 +106,7 @@ async def bench(wanted: Wanted, folder: Path) -> None:
 async def _turn(contender: Contender, stage: Stage, wanted: Wanted, results: Results, *, first: bool) -> None:
     """Start one contender, measure the parts, end it; each part is written down when it is known."""
     if not contender.ours:
-        stage.broker.make(contender.events, contender.decisions)
+        stage.broker.make(contender.events, contender.decisions, *contender.beside)
     try:
         async with running(contender, stage.broker.bootstrap) as run:
             # Those who cannot say that they are ready have been, once these are answered.

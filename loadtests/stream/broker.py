@@ -41,13 +41,14 @@ class Broker:
         """Disconnect."""
         self._reader.close()
 
-    def make(self, events: str, decisions: str) -> None:
-        """Create a contender's two topics; the broker stamps what it answers."""
+    def make(self, events: str, decisions: str, *beside: str) -> None:
+        """Create a contender's topics; the broker stamps what it decides."""
         stamped = {"message.timestamp.type": "LogAppendTime"}
-        topics = [NewTopic(events, PARTITIONS, 1), NewTopic(decisions, PARTITIONS, 1, config=stamped)]
+        topics = [NewTopic(name, PARTITIONS, 1) for name in (events, *beside)]
+        topics.append(NewTopic(decisions, PARTITIONS, 1, config=stamped))
         for made in self._admin.create_topics(topics).values():
             made.result(_FOR_ALL)
-        self._until(lambda: all(self._exists(topic) for topic in (events, decisions)))
+        self._until(lambda: all(self._exists(topic) for topic in (events, decisions, *beside)))
 
     def clear(self) -> None:
         """Remove every topic and group that is not the broker's own, so that the next contender starts afresh."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from guidevane.local.process import end, end_all, last_lines, spawn
 from guidevane.pipelines.employment import pipeline
+from guidevane.topics import Topics
 from loadtests.stream import processes
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class Contender:
     """One way to do the work.
 
     ``module`` is run with the topics as arguments, in the environment of ``peer`` where it has one of its own;
-    where ``rooms`` is said, it is our platform. ``burst`` is how many events it is given at once to drain.
+    where ``rooms`` is said, it is our platform. ``burst`` is how many events it is given at once to drain. Among
+    its ``options``, ``--whole`` is to do the whole work of our hot path, on as many topics.
     """
 
     name: str
@@ -54,14 +56,30 @@ class Contender:
         return bool(self.rooms)
 
     @property
+    def whole(self) -> bool:
+        """Tell whether it does the whole work of our hot path."""
+        return "--whole" in self.options
+
+    @property
+    def topics(self) -> Topics:
+        """The names of its topics."""
+        return pipeline.topics if self.ours else Topics(self.name)
+
+    @property
     def events(self) -> str:
         """The topic that it reads."""
-        return pipeline.topics.events if self.ours else f"{self.name}.events"
+        return self.topics.events
 
     @property
     def decisions(self) -> str:
-        """The topic that it writes."""
-        return pipeline.topics.decisions if self.ours else f"{self.name}.decisions"
+        """The topic that it writes what is measured to."""
+        return self.topics.decisions
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The topics that it writes to besides, where they are to be made for it."""
+        topics = self.topics
+        return (topics.accepted, topics.features, topics.predictions, topics.dlq) if self.whole else ()
 
     @property
     def python(self) -> Path:

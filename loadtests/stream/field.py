@@ -57,6 +57,17 @@ FIELD = (
         module=f"{_PEERS}.with_ray_serve",
         burst=3_000,
     ),
+    Contender(name="bare_whole", about="bare, doing all that our hot path does", module=_BARE, options=("--whole",)),
+    *(
+        Contender(
+            name=f"{peer}_whole",
+            about=f"{peer}, doing all that our hot path does",
+            module=f"{_PEERS}.with_{peer}",
+            peer=peer,
+            options=("--whole", *options),
+        )
+        for peer, options in (("faststream", ()), ("quix", ()), ("faust", ("worker",)), ("bytewax", ()))
+    ),
 )
 # Measured only where asked for by name.
 UNWATCHED = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtests.stream.contender import PEERS
+from loadtests.stream.field import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from loadtests.stream.contender import Contender
 
 _OURS = ("topics", "fused")
-_NOT_PEERS = {*_OURS, "bare", "bare_tiled", "relay", "fused_unwatched", "topics_unwatched"}
+_WHOLE = {each.name for each in FIELD if each.whole}
+_NOT_PEERS = {*_WHOLE, *_OURS, "bare", "bare_tiled", "relay", "fused_unwatched", "topics_unwatched"}
 _LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "numpy", "ray", "torch", "uvloop", "xgboost-cpu")
 _PEER_LIBRARIES = {"bytewax", "faststream", "faust-streaming", "quixstreams"}
 
@@ -70,23 +72,28 @@ def summary(measured: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
             made[f"events_per_s_{name}"] = sustained
         if parts.get("fixed"):
             made[f"p99_ms_at_{_fixed(parts)}_{name}"] = p99_ms(parts)
-        ours, bare = per_cpu.get(name), per_cpu.get("bare")
-        if ours and bare:
-            made[f"cpu_ratio_{name}"] = round(ours / bare, 3)
+        ours = per_cpu.get(name)
+        for beside, ratio in (("bare", f"cpu_ratio_{name}"), ("bare_whole", f"cpu_ratio_{name}_of_whole")):
+            if ours and (other := per_cpu.get(beside)):
+                made[ratio] = round(ours / other, 3)
     for name in _OURS:
         watched, unwatched = (p99_ms(measured.get(each, {})) for each in (name, f"{name}_unwatched"))
         if watched and unwatched:
             made[f"p99_change_by_monitors_{name}"] = round(watched / unwatched - 1, 3)
-    made["peers"] = {
-        name: {
-            "events_per_cpu_s": per_cpu[name],
-            "events_per_s": median(parts.get("drain", []), "events_per_s"),
-            f"p99_ms_at_{_fixed(parts)}": p99_ms(parts),
-        }
-        for name, parts in measured.items()
-        if name not in _NOT_PEERS
-    }
+    made["peers"] = {name: _few(parts) for name, parts in measured.items() if name not in _NOT_PEERS}
+    if whole := {name: _few(parts) for name, parts in measured.items() if name in _WHOLE}:
+        made["whole"] = whole
     return made
+
+
+def _few(parts: Mapping[str, list[Any]]) -> dict[str, float | None]:
+    """Return the few figures that are told of everybody but ourselves."""
+    drains = parts.get("drain", [])
+    return {
+        "events_per_cpu_s": median(drains, "events_per_cpu_s"),
+        "events_per_s": median(drains, "events_per_s"),
+        f"p99_ms_at_{_fixed(parts)}": p99_ms(parts),
+    }
 
 
 def _fixed(parts: Mapping[str, list[Any]]) -> str:

@@ -77,7 +77,7 @@ def held(name: str, made: Measured) -> str:
     cpu = ", ".join(f"{what} {seconds:.1f}" for what, seconds in made.cpu_s.items())
     offered = f"{made.rate_per_s:.0f}/s" if made.rate_per_s else "burst"
     return (
-        f"[b]{name:<12}[/b] offered {offered:>7}  decided {made.events_per_s:>6.0f}/s"
+        f"[b]{name:<16}[/b] offered {offered:>7}  decided {made.events_per_s:>6.0f}/s"
         f"  {made.events_per_cpu_s:>6.0f} per CPU-s  p50 {ms['p50']} p99 {ms['p99']} p99.9 {ms['p999']} ms"
         f"  backlog {made.backlog_s[1]} s{'' if made.bounded else ' NOT bounded'}"
         f"  lost {made.lost}  twice {made.duplicated}  full {made.full}/{made.events}\n"
@@ -89,6 +89,6 @@ def _soaked(name: str, made: Mapping[str, Any]) -> str:
     """Return a soak in two lines: what was answered, and how fast each process grew."""
     growth = ", ".join(f"{what} {slope:+.1f}" for what, slope in made["slope_mib_per_h"].items())
     return (
-        f"[b]{name:<12}[/b] {made['events']} events in {made['seconds']:.0f} s"
-        f"  lost {made['lost']}  twice {made['duplicated']}\n             MiB an hour: {growth}"
+        f"[b]{name:<16}[/b] {made['events']} events in {made['seconds']:.0f} s"
+        f"  lost {made['lost']}  twice {made['duplicated']}\n                 MiB an hour: {growth}"
     )

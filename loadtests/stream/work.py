@@ -21,11 +21,13 @@ from guidevane.pipelines.employment import pipeline
 from guidevane.registry import Registry, Tiled, load
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-_FRAME_BYTES = 5
+    from guidevane.schema import Schema
+
+FRAME_BYTES = 5
 
 
 class Decided(NamedTuple):
@@ -35,15 +37,26 @@ class Decided(NamedTuple):
     value: bytes
 
 
+def encoder(schema: Schema) -> Callable[[Mapping[str, Any]], bytes]:
+    """Return what writes bodies in one contract: framed, by fastavro."""
+    frame, parsed = struct.pack(">BI", 0, schema.id), schema.parsed
+
+    def encode(body: Mapping[str, Any]) -> bytes:
+        out = BytesIO()
+        out.write(frame)
+        schemaless_writer(out, parsed, body)
+        return out.getvalue()
+
+    return encode
+
+
 class Work:
     """Decides batches of events. Load it once: the models take seconds."""
 
     def __init__(self, *, tiled: bool = False) -> None:
         catalogue = Catalogue([pipeline.event])
         self._event: Any = catalogue.version(pipeline.event.name, pipeline.event.version).parsed
-        decision = catalogue.latest("decision")
-        self._decision: Any = decision.parsed
-        self._frame = struct.pack(">BI", 0, decision.id)
+        self._encode = encoder(catalogue.latest("decision"))
         assert pipeline.models is not None  # noqa: S101 - narrows the type: the example brings its models
         registry = Registry(pipeline.models)
         self._members = []
@@ -61,7 +74,7 @@ class Work:
 
     def read(self, value: bytes) -> dict[str, Any]:
         """Return the event in a framed value."""
-        event: Any = schemaless_reader(BytesIO(value[_FRAME_BYTES:]), self._event, None)
+        event: Any = schemaless_reader(BytesIO(value[FRAME_BYTES:]), self._event, None)
         return dict(event)
 
     def matrix(self, events: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
@@ -70,7 +83,14 @@ class Work:
 
     def scores(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return what the ensemble says, float64[n]."""
-        said = np.stack([member.predict(np.ascontiguousarray(matrix[:, places])) for places, member in self._members])
+        return self.joined(self.said(matrix))
+
+    def said(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return what each member says, float64[members, n], in the order of ``versions``."""
+        return np.stack([member.predict(np.ascontiguousarray(matrix[:, places])) for places, member in self._members])
+
+    def joined(self, said: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the ensemble makes of what its members said, float64[n]."""
         return pipeline.ensemble.join(said, np.isfinite(said))
 
     def decide(self, events: Sequence[dict[str, Any]]) -> list[Decided]:
@@ -81,7 +101,7 @@ class Work:
         """Return the decisions that follow from scores."""
         probability, positive = pipeline.decision.decide(scores)
         labels = pipeline.decision.labels(probability)
-        decided = []
+        decided, encode = [], self._encode
         for event, score, p, label, yes in zip(
             events, scores.tolist(), probability.tolist(), labels, positive.tolist(), strict=True
         ):
@@ -99,10 +119,7 @@ class Work:
                 "models": self.versions,
                 "protected": {name: str(event[name]) for name in pipeline.event.protected},
             }
-            out = BytesIO()
-            out.write(self._frame)
-            schemaless_writer(out, self._decision, body)
-            decided.append(Decided(event["event_id"], out.getvalue()))
+            decided.append(Decided(event["event_id"], encode(body)))
         return decided
 
     def warm_up_events(self) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Faust: an agent that takes events in batches, and a topic that it sends to.
 
 Batches as its guide to streams has them (``take_events(max, within)``: the events keep their keys and partitions);
-every answer's delivery is awaited before the batch is acknowledged.
+every answer's delivery is awaited before the batch is acknowledged. With ``--whole`` it sends to five topics likewise.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ import asyncio
 import os
 import sys
 import tempfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faust
 
+from loadtests.stream.whole import whole_of
 from loadtests.stream.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def main() -> None:
     """Run until told to stop."""
     # The rest of the command line is Faust's own.
-    events, decisions = sys.argv[1:3]
-    del sys.argv[1:3]
-    work = Work()
+    events, decisions, *options = sys.argv[1:]
+    sys.argv[1:] = [option for option in options if option != "--whole"]
     app = faust.App(
         f"{events}.group",
         broker=f"kafka://{os.environ['KAFKA_BOOTSTRAP_SERVERS']}",
@@ -38,6 +41,15 @@ def main() -> None:
         web_enabled=False,
     )
     raw = {"key_type": bytes, "value_type": bytes, "key_serializer": "raw", "value_serializer": "raw"}
+    if "--whole" in options:
+        _do_all(app, events, raw)
+    else:
+        _decide(app, events, decisions, raw)
+    app.main()
+
+
+def _decide(app: faust.App, events: str, decisions: str, raw: Mapping[str, Any]) -> None:
+    work = Work()
     source, sink = app.topic(events, **raw), app.topic(decisions, **raw)
 
     @app.agent(source)
@@ -50,7 +62,21 @@ def main() -> None:
             ]
             await asyncio.gather(*sent)
 
-    app.main()
+
+def _do_all(app: faust.App, events: str, raw: Mapping[str, Any]) -> None:
+    whole = whole_of(events)
+    sinks = {topic: app.topic(topic, **raw) for topic in whole.topics}
+
+    @app.agent(app.topic(events, **raw))
+    async def answer(stream: Any) -> None:
+        async for batch in stream.take_events(512, within=0.01):
+            came = [(event.message.partition, event.message.offset, event.key, event.value) for event in batch]
+            sent = []
+            for (topic, partition), records in whole(came).items():
+                send = sinks[topic].send
+                for key, value, headers in records:
+                    sent.append(await send(key=key, value=value, partition=partition, headers=headers))
+            await asyncio.gather(*sent)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import uvloop
 from ray import serve
 from starlette.requests import Request  # noqa: TC002 - Serve looks at the annotation
 
-from loadtests.stream.bare import loop
+from loadtests.stream.bare import loop, one_for_one
 from loadtests.stream.work import Work
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def _run(events: str, decisions: str, url: str) -> None:
             scores = await asyncio.gather(*(ask(row.tobytes()) for row in work.matrix(read).astype("<f4", copy=False)))
             return [decided.value for decided in work.answer(read, np.array(scores))]
 
-        await loop(events, decisions, decide)
+        await loop(events, one_for_one(decisions, decide))
 
 
 if __name__ == "__main__":
