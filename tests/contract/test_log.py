@@ -184,6 +184,27 @@ async def test_a_fetch_keeps_to_its_limit_of_records(log: Log, topic: str):
     await producer.close()
 
 
+async def test_a_fetch_takes_more_where_a_backlog_waits_and_no_more_where_it_has_gone(log: Log, topic: str):
+    producer = await log.producer(name="p")
+    for _ in range(5):
+        await producer.send(topic, 0, [Message(None, b"x")] * 50)
+        await producer.send(topic, 1, [Message(None, b"x")] * 50)
+    reader = log.reader([topic], fetch=Fetch(wait_s=0.005, max_records=10, max_records_behind=25))
+    await reader.start()
+    sizes, read = [], {0: [], 1: []}
+    while sum(sizes) < 500:
+        found = await reader.fetch(timeout_s=1.0)
+        sizes.append(sum(map(len, found.values())))
+        for partition, records in found.items():
+            read[partition.number] += [record.offset for record in records]
+    assert sizes[0] <= 10
+    assert max(sizes) == 25
+    assert sizes[-1] <= 10
+    assert read == {0: list(range(250)), 1: list(range(250))}
+    await reader.close()
+    await producer.close()
+
+
 async def test_seeking_reads_again(log: Log, topic: str):
     producer = await log.producer(name="p")
     await producer.send(topic, 0, [Message(None, b"%d" % i) for i in range(4)])

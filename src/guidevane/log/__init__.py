@@ -121,12 +121,25 @@ class Fetch:
 
     ``formed`` says that what is read was written in batches: they are taken as they come, and only where they
     follow each other more closely than half of ``wait_s`` does a fetch wait for more.
+
+    >>> fetch = Fetch(max_records=512, max_records_behind=2048)
+    >>> [fetch.takes(waiting) for waiting in (0, 4_000, 8_000, 1_000_000)]
+    [512, 512, 1000, 2048]
     """
 
     wait_s: float = 0.010
     max_records: int = 512
     max_bytes: int = 8 << 20
     formed: bool = False
+    max_records_behind: int = 2048
+
+    def takes(self, waiting: int) -> int:
+        """Return how many records the next fetch takes at most, where so many wait behind one that was full.
+
+        That is an eighth of them, between ``max_records`` and ``max_records_behind``: what a fetch costs
+        once is shared by more, and who waits behind the others waits no more than an eighth longer for it.
+        """
+        return max(self.max_records, min(self.max_records_behind, waiting // 8))
 
 
 class Consumer(Protocol):
@@ -137,7 +150,10 @@ class Consumer(Protocol):
         ...
 
     async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
-        """Return what has arrived, at most ``max_records``, after at most ``timeout_s``; order holds per partition."""
+        """Return what has arrived, after at most ``timeout_s``; order holds per partition.
+
+        That is at most ``max_records``, or after a fetch that was full as many as :meth:`Fetch.takes` says.
+        """
         ...
 
     def assignment(self) -> frozenset[Partition]:

@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from guidevane.runtime.garbage import freeze
+from guidevane.runtime.garbage import freeze, sweep
 from guidevane.runtime.obeying import obey
 from guidevane.settings import FETCH_WAITS_S
 from guidevane.telemetry import names
@@ -58,7 +58,8 @@ async def run_hot(
     told[stages[0].name] = gather
     room.metrics.gauge(names.FETCH_WAIT_SECONDS, worker.fetch_settings.wait_s)
 
-    freeze()
+    freeze(swept=True)
+    sweeping = asyncio.create_task(sweep())
 
     async def work() -> None:
         try:
@@ -74,6 +75,8 @@ async def run_hot(
                 together.create_task(_awaited(each))
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from several
+    finally:
+        sweeping.cancel()
 
 
 def wait_told_s(settings: Mapping[str, float]) -> float | None:

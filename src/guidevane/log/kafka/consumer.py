@@ -66,6 +66,7 @@ class KafkaConsumer(Consumer):
         self._client: AIOKafkaConsumer | None = None
         self._handed_out: dict[TopicPartition, int] = {}
         self._taken_s = 0.0
+        self._takes = fetch.max_records
 
     @property
     def client(self) -> AIOKafkaConsumer:
@@ -113,7 +114,7 @@ class KafkaConsumer(Consumer):
     async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
         """Return what has arrived."""
         try:
-            found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self.limits.max_records)
+            found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self._takes)
             if found and self.limits.formed:
                 await self._join(found)
         except KafkaError as broken:
@@ -124,13 +125,19 @@ class KafkaConsumer(Consumer):
             raise Retryable(f"fetching {', '.join(self.topics)}: a header's name is no UTF-8: {odd}") from odd
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
+        full = sum(map(len, found.values())) >= self.limits.max_records
+        self._takes = self.limits.takes(self._waiting() if full else 0)
         return {Partition(tp.topic, tp.partition): read(tp.topic, tp.partition, raws) for tp, raws in found.items()}
+
+    def _waiting(self) -> int:
+        """Return how many records the owned partitions still had behind the last fetch, as it saw them."""
+        return sum(max(0, end - (self.position(partition) or end)) for partition, end in self.ends_seen().items())
 
     async def _join(self, found: dict[TopicPartition, list[Any]]) -> None:
         """Where a batch follows another too closely, wait, and add what comes meanwhile."""
         now_s = asyncio.get_running_loop().time
         early_s = self._taken_s + self.limits.wait_s / 2 - now_s()
-        room = self.limits.max_records - sum(map(len, found.values()))
+        room = self._takes - sum(map(len, found.values()))
         if early_s > 0 and room > 0:
             await asyncio.sleep(early_s)
             for tp, raws in (await self.client.getmany(timeout_ms=0, max_records=room)).items():

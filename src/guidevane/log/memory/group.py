@@ -83,6 +83,7 @@ class MemoryConsumer(Consumer):
         self.paused: set[Partition] = set()
         self.positions: dict[Partition, int] = {}
         self._turn = 0
+        self._takes = fetch.max_records
 
     async def start(self) -> None:
         """Join the group, or take every partition."""
@@ -130,7 +131,7 @@ class MemoryConsumer(Consumer):
 
     def _take(self) -> dict[Partition, Sequence[Record]]:
         found: dict[Partition, Sequence[Record]] = {}
-        room, space = self.limits.max_records, self.limits.max_bytes
+        room, space = self._takes, self.limits.max_bytes
         ready = sorted(self.owned - self.paused)
         self._turn += 1
         # Each fetch starts at the next partition, so that a full one cannot starve the others.
@@ -154,6 +155,9 @@ class MemoryConsumer(Consumer):
                 room -= len(records)
             if room <= 0 or space <= 0:
                 break
+        full = sum(map(len, found.values())) >= self.limits.max_records
+        waiting = sum(self._log_of(p).stable - self.positions[p] for p in ready) if full else 0
+        self._takes = self.limits.takes(waiting)
         return found
 
     def assignment(self) -> frozenset[Partition]:
