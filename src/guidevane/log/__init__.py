@@ -123,7 +123,7 @@ class Fetch:
     follow each other more closely than half of ``wait_s`` does a fetch wait for more.
 
     >>> fetch = Fetch(max_records=512, max_records_behind=2048)
-    >>> [fetch.takes(waiting) for waiting in (0, 4_000, 8_000, 1_000_000)]
+    >>> [fetch.takes(waiting) for waiting in (0, 2_000, 4_000, 1_000_000)]
     [512, 512, 1000, 2048]
     """
 
@@ -136,10 +136,10 @@ class Fetch:
     def takes(self, waiting: int) -> int:
         """Return how many records the next fetch takes at most, where so many wait behind one that was full.
 
-        That is an eighth of them, between ``max_records`` and ``max_records_behind``: what a fetch costs
-        once is shared by more, and who waits behind the others waits no more than an eighth longer for it.
+        That is a quarter of them, between ``max_records`` and ``max_records_behind``: what a fetch costs
+        once is shared by more, and who waits behind the others waits no more than a quarter longer for it.
         """
-        return max(self.max_records, min(self.max_records_behind, waiting // 8))
+        return max(self.max_records, min(self.max_records_behind, waiting // 4))
 
 
 class Consumer(Protocol):

@@ -125,8 +125,9 @@ class KafkaConsumer(Consumer):
             raise Retryable(f"fetching {', '.join(self.topics)}: a header's name is no UTF-8: {odd}") from odd
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
-        full = sum(map(len, found.values())) >= self.limits.max_records
-        self._takes = self.limits.takes(self._waiting() if full else 0)
+        if found:
+            full = sum(map(len, found.values())) >= self.limits.max_records
+            self._takes = self.limits.takes(self._waiting() if full else 0)
         return {Partition(tp.topic, tp.partition): read(tp.topic, tp.partition, raws) for tp, raws in found.items()}
 
     def _waiting(self) -> int:

@@ -155,9 +155,10 @@ class MemoryConsumer(Consumer):
                 room -= len(records)
             if room <= 0 or space <= 0:
                 break
-        full = sum(map(len, found.values())) >= self.limits.max_records
-        waiting = sum(self._log_of(p).stable - self.positions[p] for p in ready) if full else 0
-        self._takes = self.limits.takes(waiting)
+        if found:
+            full = sum(map(len, found.values())) >= self.limits.max_records
+            waiting = sum(self._log_of(p).stable - self.positions[p] for p in ready) if full else 0
+            self._takes = self.limits.takes(waiting)
         return found
 
     def assignment(self) -> frozenset[Partition]:
