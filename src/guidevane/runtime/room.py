@@ -91,7 +91,12 @@ class Room(Generic[S_co]):
             tracer=self.tracer,
             limits=Limits(
                 # What other rooms have written comes in their batches; only the world's events come one by one.
-                fetch=Fetch(wait_s=self.fetch_wait_s, formed=not stages[0].first),
+                # One fetch more than may be in flight is in flight at most: however much waits, that is a quarter more.
+                fetch=Fetch(
+                    wait_s=self.fetch_wait_s,
+                    formed=not stages[0].first,
+                    max_records_behind=settings.max_in_flight_records // 4,
+                ),
                 max_records=settings.max_in_flight_records,
                 session_s=settings.session_timeout_s,
                 transact_every_s=settings.transact_every_s,

@@ -21,7 +21,7 @@ from guidevane.telemetry.health import Health
 from guidevane.telemetry.metrics import Metrics
 
 LIMITS = Limits(
-    fetch=Fetch(max_records=7), poll_s=0.002, commit_every_s=0.0, linger_s=0.0,
+    fetch=Fetch(max_records=7, max_records_behind=28), poll_s=0.002, commit_every_s=0.0, linger_s=0.0,
     dead_letters=DeadLetterLimit(share=0.5, window=50, least=20),
 )  # fmt: skip
 
