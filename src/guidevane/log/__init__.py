@@ -120,7 +120,8 @@ class Fetch:
     """How a consumer gathers records: ``wait_s`` is the most that a fetch waits for company.
 
     ``formed`` says that what is read was written in batches: they are taken as they come, and only where they
-    follow each other more closely than half of ``wait_s`` does a fetch wait for more.
+    follow each other more closely than half of ``wait_s`` does a fetch wait for more. Where a backlog waits, a fetch
+    takes more than ``max_records``: up to ``max_records_behind``.
 
     >>> fetch = Fetch(max_records=512, max_records_behind=2048)
     >>> [fetch.takes(waiting) for waiting in (0, 2_000, 4_000, 1_000_000)]
@@ -131,7 +132,7 @@ class Fetch:
     max_records: int = 512
     max_bytes: int = 8 << 20
     formed: bool = False
-    max_records_behind: int = 2048
+    max_records_behind: int = 0
 
     def takes(self, waiting: int) -> int:
         """Return how many records the next fetch takes at most, where so many wait behind one that was full.

@@ -83,7 +83,7 @@ async def _drained(
     worker = Worker(
         hot_stages(pipeline, _AtOnce(), codec, clock=clock, metrics=metrics),
         log=log, dlq=topics.dlq, group="profile", instance="0", clock=clock, metrics=metrics, health=Health(clock),
-        limits=Limits(fetch=Fetch(max_records=batch, max_records_behind=batch), poll_s=0.01, linger_s=0.0),
+        limits=Limits(fetch=Fetch(max_records=batch), poll_s=0.01, linger_s=0.0),
     )  # fmt: skip
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))

@@ -324,7 +324,8 @@ async def test_in_flight_is_bounded_and_flows_on():
     log = MemoryLog(1)
     await log.append("p.events", 0, [Message(None, b"x" * 100)] * 200)
     gate, most = asyncio.Event(), [0]
-    limits = Limits(fetch=Fetch(max_records=10, max_records_behind=20), max_records=30, poll_s=0.002, commit_every_s=0.0)
+    fetch = Fetch(max_records=10, max_records_behind=20)
+    limits = Limits(fetch=fetch, max_records=30, poll_s=0.002, commit_every_s=0.0)
 
     async def handle(records):
         await gate.wait()
