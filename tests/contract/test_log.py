@@ -176,7 +176,8 @@ async def test_a_fetch_keeps_to_its_limit_of_records(log: Log, topic: str):
     await producer.send(topic, 0, [Message(None, b"x")] * 25)
     reader = log.reader([topic], fetch=Fetch(wait_s=0.005, max_records=10))
     await reader.start()
-    sizes = []
+    sizes = [sum(map(len, (await reader.fetch(timeout_s=5.0, most=3)).values()))]
+    assert sizes == [3]
     while sum(sizes) < 25:
         sizes.append(sum(map(len, (await reader.fetch(timeout_s=1.0)).values())))
     assert max(sizes) <= 10

@@ -38,8 +38,8 @@ def log_with(*, consumer: type = Through, producer: type = Through) -> type[Seam
 
 
 class CommitFirst(Through):
-    async def fetch(self, *, timeout_s):
-        found = await self.inner.fetch(timeout_s=timeout_s)
+    async def fetch(self, *, timeout_s, most=None):
+        found = await self.inner.fetch(timeout_s=timeout_s, most=most)
         await self.inner.commit({p: Committed(records[-1].offset + 1) for p, records in found.items()})
         return found
 

@@ -150,10 +150,11 @@ class Consumer(Protocol):
         """Connect; join the group."""
         ...
 
-    async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+    async def fetch(self, *, timeout_s: float, most: int | None = None) -> Mapping[Partition, Sequence[Record]]:
         """Return what has arrived, after at most ``timeout_s``; order holds per partition.
 
-        That is at most ``max_records``, or after a fetch that was full as many as :meth:`Fetch.takes` says.
+        That is at most ``max_records``, or after a fetch that was full as many as :meth:`Fetch.takes` says; and never
+        more than ``most``.
         """
         ...
 

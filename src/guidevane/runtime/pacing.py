@@ -57,6 +57,8 @@ class Pacing:
     (None, False)
     >>> pacing.enter(2, 200), pacing.full
     (None, True)
+    >>> pacing.room
+    0
     >>> pacing.leave(4, 400), pacing.full
     (None, True)
     >>> pacing.leave(1, 100), pacing.full
@@ -85,6 +87,11 @@ class Pacing:
     def clear(self) -> None:
         """Nothing is in flight any more."""
         self.records, self.bytes, self.full = 0, 0, False
+
+    @property
+    def room(self) -> int:
+        """How many records more may be in flight."""
+        return max(self.max_records - self.records, 0)
 
     @property
     def reason(self) -> str:

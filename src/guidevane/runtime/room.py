@@ -91,7 +91,7 @@ class Room(Generic[S_co]):
             tracer=self.tracer,
             limits=Limits(
                 # What other rooms have written comes in their batches; only the world's events come one by one.
-                # One fetch more than may be in flight is in flight at most: however much waits, that is a quarter more.
+                # However much waits, four batches at least are under way at once.
                 fetch=Fetch(
                     wait_s=self.fetch_wait_s,
                     formed=not stages[0].first,

@@ -225,7 +225,7 @@ class Worker:
                 self.health.ready(False, UNSETTLED)
                 continue
             generation = self._generation
-            found = await consumer.fetch(timeout_s=self.limits.poll_s)
+            found = await consumer.fetch(timeout_s=self.limits.poll_s, most=self.pacing.room)
             if generation == self._generation:
                 await self._take_over(consumer, delivery)
             if generation == self._generation and self.suspicion.useful:

@@ -111,12 +111,13 @@ class KafkaConsumer(Consumer):
             if not self.from_start:
                 await client.seek_to_end(*everything)
 
-    async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+    async def fetch(self, *, timeout_s: float, most: int | None = None) -> Mapping[Partition, Sequence[Record]]:
         """Return what has arrived."""
+        takes = self._takes if most is None else min(self._takes, most)
         try:
-            found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=self._takes)
+            found = await self.client.getmany(timeout_ms=int(timeout_s * 1000), max_records=takes)
             if found and self.limits.formed:
-                await self._join(found)
+                await self._join(found, takes)
         except KafkaError as broken:
             raise trouble(broken, f"fetching {', '.join(self.topics)}") from broken
         except UnicodeDecodeError as odd:
@@ -126,7 +127,7 @@ class KafkaConsumer(Consumer):
         for tp, raws in found.items():
             self._handed_out[tp] = raws[-1].offset + 1
         if found:
-            full = sum(map(len, found.values())) >= self.limits.max_records
+            full = sum(map(len, found.values())) >= min(self.limits.max_records, takes)
             self._takes = self.limits.takes(self._waiting() if full else 0)
         return {Partition(tp.topic, tp.partition): read(tp.topic, tp.partition, raws) for tp, raws in found.items()}
 
@@ -134,11 +135,11 @@ class KafkaConsumer(Consumer):
         """Return how many records the owned partitions still had behind the last fetch, as it saw them."""
         return sum(max(0, end - (self.position(partition) or end)) for partition, end in self.ends_seen().items())
 
-    async def _join(self, found: dict[TopicPartition, list[Any]]) -> None:
+    async def _join(self, found: dict[TopicPartition, list[Any]], takes: int) -> None:
         """Where a batch follows another too closely, wait, and add what comes meanwhile."""
         now_s = asyncio.get_running_loop().time
         early_s = self._taken_s + self.limits.wait_s / 2 - now_s()
-        room = self._takes - sum(map(len, found.values()))
+        room = takes - sum(map(len, found.values()))
         if early_s > 0 and room > 0:
             await asyncio.sleep(early_s)
             for tp, raws in (await self.client.getmany(timeout_ms=0, max_records=room)).items():

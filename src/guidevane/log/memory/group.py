@@ -111,9 +111,10 @@ class MemoryConsumer(Consumer):
         if self.listener is not None:
             await self.listener.on_assigned(sorted(partitions))
 
-    async def fetch(self, *, timeout_s: float) -> Mapping[Partition, Sequence[Record]]:
+    async def fetch(self, *, timeout_s: float, most: int | None = None) -> Mapping[Partition, Sequence[Record]]:
         """Return what has arrived, waiting ``timeout_s`` at most."""
-        found = self._take()
+        takes = self._takes if most is None else min(self._takes, most)
+        found = self._take(takes)
         if found:
             return found
         try:
@@ -121,7 +122,7 @@ class MemoryConsumer(Consumer):
                 await self.log.arrived.wait_for(self._waiting)
         except TimeoutError:
             return {}
-        return self._take()
+        return self._take(takes)
 
     def _waiting(self) -> bool:
         return any(self._log_of(p).stable > self.positions[p] for p in self.owned - self.paused)
@@ -129,9 +130,9 @@ class MemoryConsumer(Consumer):
     def _log_of(self, partition: Partition) -> MemoryPartition:
         return self.log.topic(partition.topic)[partition.number]
 
-    def _take(self) -> dict[Partition, Sequence[Record]]:
+    def _take(self, takes: int) -> dict[Partition, Sequence[Record]]:
         found: dict[Partition, Sequence[Record]] = {}
-        room, space = self._takes, self.limits.max_bytes
+        room, space = takes, self.limits.max_bytes
         ready = sorted(self.owned - self.paused)
         self._turn += 1
         # Each fetch starts at the next partition, so that a full one cannot starve the others.
@@ -156,7 +157,7 @@ class MemoryConsumer(Consumer):
             if room <= 0 or space <= 0:
                 break
         if found:
-            full = sum(map(len, found.values())) >= self.limits.max_records
+            full = sum(map(len, found.values())) >= min(self.limits.max_records, takes)
             waiting = sum(self._log_of(p).stable - self.positions[p] for p in ready) if full else 0
             self._takes = self.limits.takes(waiting)
         return found
