@@ -8,6 +8,7 @@ the client and the broker (docs/decisions/0009).
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -40,15 +41,21 @@ class _Offset:
 
 
 class Lingering:
-    """Posts for each partition at most once in ``linger_s``; order holds, as in the producer.
+    """Posts for each partition at most once in ``linger_s``, or when ``most`` messages have gathered in all of them.
+
+    Order holds, as in the producer. What is in flight is bounded, and what gathers is in flight: who has gathered much
+    of it would have the room stand still until the time is up (decision 0041).
 
     After the first failure it posts nothing more until it is dropped: what came later would stand before what failed.
     """
 
-    def __init__(self, producer: Producer, fence: Fence, *, linger_s: float = 0.5) -> None:
+    def __init__(self, producer: Producer, fence: Fence, *, linger_s: float = 0.5, most: int = 4096) -> None:
         self.producer = producer
         self.fence = fence
         self.linger_s = linger_s
+        self.most = most
+        self._count = 0
+        self._enough = asyncio.Event()
         self._gathering: dict[tuple[str, int], _Gathered] = {}
         self._flushing: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None
@@ -62,6 +69,9 @@ class Lingering:
         gathered = self._gathering.setdefault((topic, number), _Gathered())
         offset = _Offset(gathered, len(gathered.messages))
         gathered.messages.extend(messages)
+        self._count += len(messages)
+        if self._count >= self.most:
+            self._enough.set()
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
         return offset
@@ -69,8 +79,10 @@ class Lingering:
     async def _flush(self) -> None:
         """Post what has gathered, again and again until nothing has: one task, so that no flush overtakes another."""
         while self._gathering:
-            await asyncio.sleep(self.linger_s)
-            batch, self._gathering = self._gathering, {}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.linger_s):
+                    await self._enough.wait()
+            batch = self._taken()
             try:
                 # We may have stood still for longer than anyone waits for us.
                 self.fence.check()
@@ -86,17 +98,22 @@ class Lingering:
                 raise
             except BaseException as trouble:  # noqa: BLE001 - whatever it is, it is raised in each flight that waits
                 self._broken = trouble
-                _fail([*batch.values(), *self._gathering.values()], trouble)
-                self._gathering = {}
+                _fail([*batch.values(), *self._taken().values()], trouble)
+
+    def _taken(self) -> dict[tuple[str, int], _Gathered]:
+        """Return what has gathered; from now on something else does."""
+        batch, self._gathering = self._gathering, {}
+        self._count = 0
+        self._enough.clear()
+        return batch
 
     def drop(self) -> None:
         """Forget what has gathered: whoever owns the partitions now does it again."""
         if self._flushing is not None:
             self._flushing.cancel()
             self._flushing = None
-        for gathered in self._gathering.values():
+        for gathered in self._taken().values():
             gathered.offset.cancel()
-        self._gathering = {}
         self._broken = None
 
 

@@ -45,5 +45,6 @@ async def open_delivery(
     # Between fused stages nobody waits for the topic; what a stage recalls after a crash must be there first.
     unawaited = [stage.output for stage in stages[:-1] if stage.recall is None]
     producer = await log.producer(name=instance)
-    lingering = Lingering(producer, fence, linger_s=limits.gather_s)
+    # At half of what may be in flight, a room that stood still goes on.
+    lingering = Lingering(producer, fence, linger_s=limits.gather_s, most=max(limits.max_records // 2, 1))
     return Effective(producer, lingering, clock=fence.clock, metrics=metrics, unawaited=unawaited)

@@ -17,10 +17,10 @@ def message(text):
     return Message(None, text.encode())
 
 
-async def lingering(log, *, clock=None, linger_s=0.001):
+async def lingering(log, *, clock=None, linger_s=0.001, most=4096):
     fence = Fence(clock or SystemClock(), 10.0)
     fence.reset()
-    return Lingering(await log.producer(name="p"), fence, linger_s=linger_s)
+    return Lingering(await log.producer(name="p"), fence, linger_s=linger_s, most=most)
 
 
 async def test_what_is_posted_within_a_moment_is_appended_at_once_and_each_learns_its_own_offset():
@@ -37,6 +37,20 @@ async def test_what_is_posted_within_a_moment_is_appended_at_once_and_each_learn
     assert [await offset for offset in offsets] == [0, 0, 2, 2]
     assert appended == [("t", 0, 4), ("t", 1, 4)]
     assert [r.value for r in log.records("t") if r.partition == 0] == [b"0a", b"0b", b"2a", b"2b"]
+
+
+async def test_where_enough_has_gathered_the_time_is_not_waited_for_and_the_next_gathers_anew():
+    log = MemoryLog(partitions=2)
+    gathering = await lingering(log, linger_s=600.0, most=5)
+    for _ in range(2):
+        offsets = [gathering.post("t", i % 2, [message(str(i))]) for i in range(4)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        before = len(log.records("t"))
+        offsets.append(gathering.post("u", 0, [message("the fifth")]))
+        assert before == len(log.records("u")) * 4
+        async with asyncio.timeout(10):
+            assert [await offset for offset in offsets] == [each + before // 2 for each in (0, 0, 1, 1)] + [before // 4]
 
 
 async def test_what_cannot_be_written_is_told_to_everyone_who_waits_for_it():
