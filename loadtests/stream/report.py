@@ -13,16 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loadtests.stream.contender import PEERS
-from loadtests.stream.field import FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from loadtests.stream.contender import Contender
 
 _OURS = ("topics", "fused")
-_WHOLE = {each.name for each in FIELD if each.whole}
-_NOT_PEERS = {*_WHOLE, *_OURS, "bare", "bare_tiled", "relay", "fused_unwatched", "topics_unwatched"}
+_NOT_PEERS = {*_OURS, "bare", "bare_tiled", "bare_whole", "relay", "fused_unwatched", "topics_unwatched"}
 _LIBRARIES = ("aiokafka", "confluent-kafka", "fastavro", "numpy", "ray", "torch", "uvloop", "xgboost-cpu")
 _PEER_LIBRARIES = {"bytewax", "faststream", "faust-streaming", "quixstreams"}
 
@@ -80,33 +76,27 @@ def summary(measured: dict[str, dict[str, list[Any]]]) -> dict[str, Any]:
         watched, unwatched = (p99_ms(measured.get(each, {})) for each in (name, f"{name}_unwatched"))
         if watched and unwatched:
             made[f"p99_change_by_monitors_{name}"] = round(watched / unwatched - 1, 3)
-    made["peers"] = {name: _few(parts) for name, parts in measured.items() if name not in _NOT_PEERS}
-    if whole := {name: _few(parts) for name, parts in measured.items() if name in _WHOLE}:
-        made["whole"] = whole
+    peers = {name: parts for name, parts in measured.items() if name not in _NOT_PEERS}
+    made["peers"] = {name: per_cpu[name] for name in peers if per_cpu[name] is not None}
+    if drained := {name: median(parts["drain"], "events_per_s") for name, parts in peers.items() if "drain" in parts}:
+        made["peers_drained_per_s"] = drained
+    for name, parts in peers.items():
+        if parts.get("fixed"):
+            made.setdefault(f"peers_p99_ms_at_{_fixed(parts)}", {})[name] = p99_ms(parts)
     return made
 
 
-def _few(parts: Mapping[str, list[Any]]) -> dict[str, float | None]:
-    """Return the few figures that are told of everybody but ourselves."""
-    drains = parts.get("drain", [])
-    return {
-        "events_per_cpu_s": median(drains, "events_per_cpu_s"),
-        "events_per_s": median(drains, "events_per_s"),
-        f"p99_ms_at_{_fixed(parts)}": p99_ms(parts),
-    }
-
-
-def _fixed(parts: Mapping[str, list[Any]]) -> str:
+def _fixed(parts: dict[str, list[Any]]) -> str:
     """Return the fixed rate that was offered, events per second; 500 where none was."""
     return f"{next((each['rate_per_s'] for each in parts.get('fixed', [])), 500):g}"
 
 
-def p99_ms(parts: Mapping[str, list[Any]]) -> float | None:
+def p99_ms(parts: dict[str, list[Any]]) -> float | None:
     """Return the median p99 at the fixed rate, milliseconds."""
     return median([each["latency_ms"] for each in parts.get("fixed", [])], "p99")
 
 
-def sustained_per_s(parts: Mapping[str, list[Any]]) -> float | None:
+def sustained_per_s(parts: dict[str, list[Any]]) -> float | None:
     """Return the highest rate at which the backlog stayed bounded and nothing was lost; ``None`` where none did."""
     return max((each["rate_per_s"] for each in parts.get("sustained", []) if each["bounded"]), default=None)
 

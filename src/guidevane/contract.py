@@ -109,6 +109,11 @@ class Contract:
                     pass
         return self._judged(record), None
 
+    def wrote(self, record: Record) -> bool:
+        """Tell whether a record's value begins as those do that the contract itself writes."""
+        value = record.value
+        return self._quick is not None and value is not None and value[:FRAME_BYTES] == self._quick[0]
+
     def together(self, records: Sequence[Record]) -> Cut | None:
         """Return the events in many records as columns, with where each value holds personal fields, in their order.
 

@@ -15,7 +15,7 @@ from guidevane.catalogue import Catalogue
 from guidevane.codec import Codec
 from guidevane.columns import FEWEST
 from guidevane.contract import Contract
-from guidevane.errors import Reject
+from guidevane.errors import Reject, Retryable
 from guidevane.log import Message, Record
 from guidevane.services.ingest.service import Ingest
 from guidevane.telemetry.metrics import Metrics
@@ -133,12 +133,76 @@ GOOD = {
 }  # fmt: skip
 
 
+def alone(room: Ingest, sent: list[Record]) -> list[int]:
+    """Answer records; return the offsets of those that were looked at alone."""
+    looked: list[int] = []
+    cut = room.contract.cut
+
+    def looking(record: Record) -> Any:
+        looked.append(record.offset)
+        return cut(record)
+
+    room.contract.cut = looking  # type: ignore[method-assign]
+    asyncio.run(room(sent))
+    return looked
+
+
 def test_they_really_are_read_together():
     room = ingest(SALE)
     sent = records(room, [GOOD] * FEWEST)
     assert room.contract.together(sent) is not None
-    assert room._together(sent, NOW_US) is not None
-    assert room._together(sent, NOW_US) is None, "all of it came before"
+    assert alone(room, sent) == []
+    assert alone(room, sent) == [], "all of it came before"
+    assert len(alone(room, sent[1:])) == FEWEST - 1, "too few"
+
+
+@pytest.mark.parametrize("wrong", [{"amount": float("nan")}, {"number": "x" * 51}])
+def test_one_among_many_has_those_near_it_looked_at_alone_and_no_others(wrong):
+    bodies = [GOOD] * (4 * FEWEST)
+    bodies[3 * FEWEST] = {**GOOD, **wrong}
+    sent = records(ingest(SALE), bodies)
+    assert alone(ingest(SALE), sent) == [*range(2 * FEWEST, 4 * FEWEST)]
+    assert sum(len(each) == 4 for each in both(SALE, sent, [])) == len(sent) - 1
+
+
+def test_where_the_first_of_them_is_written_otherwise_nothing_more_is_tried():
+    sent = [
+        record._replace(value=b'{"amount": 1, "customer": "c", "number": "%d", "friend": null, "at": null, '
+                              b'"kind": "a", "size": 3, "new": true}' % record.offset)
+        for record in records(ingest(SALE), [GOOD] * (4 * FEWEST))
+    ]  # fmt: skip
+    room = ingest(SALE)
+    tried: list[int] = []
+    together = room.contract.together
+    room.contract.together = lambda some: tried.append(len(some)) or together(some)  # type: ignore[func-returns-value, method-assign]
+    assert alone(room, sent) == [*range(len(sent))]
+    assert tried == [len(sent)]
+
+
+def test_those_that_came_before_are_left_out_and_the_others_still_read_together():
+    sent = records(ingest(SALE), [GOOD] * (3 * FEWEST))
+    # Of one batch, some come twice in it, and some came with the batch before.
+    again = [*sent[:FEWEST], *sent[FEWEST // 2 :], *sent[-9:]]
+    room = ingest(SALE)
+    asyncio.run(room(sent[:9]))
+    assert alone(room, again) == []
+    both(SALE, again, [])
+
+
+def test_given_a_batch_that_fails_then_nothing_of_it_is_remembered():
+    sent = records(ingest(SALE), [GOOD] * (4 * FEWEST))
+    sent[-1] = sent[-1]._replace(headers=(("gv.redrive.of", b"3/42"),))
+
+    async def gone(_: Any) -> Any:
+        raise Retryable("the broker is gone")
+
+    room = ingest(SALE)
+    room._letters = gone
+    with pytest.raises(Retryable):
+        asyncio.run(room(sent))
+    assert room.window == ingest(SALE).window
+    room._letters = None
+    assert None not in asyncio.run(room(sent))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +232,7 @@ def test_traces_and_headers_of_the_producers_own_are_no_reason_to_look_at_events
         record._replace(headers=((traced,), (("mine", b"x"), traced), (("mine", None),), ())[at % 4])
         for at, record in enumerate(records(ingest(SALE), [GOOD] * FEWEST))
     ]
-    assert ingest(SALE)._together(sent, NOW_US) is not None
+    assert alone(ingest(SALE), sent) == []
     found = both(SALE, sent, [])
     assert [[name for name, _ in headers] for _, _, headers, _ in found[:4]] == [
         ["event_id", "traceparent"], ["event_id", "traceparent"], ["event_id"], ["event_id"],
@@ -178,9 +242,9 @@ def test_traces_and_headers_of_the_producers_own_are_no_reason_to_look_at_events
 @pytest.mark.parametrize("name", ["event_id", "gv.redrive.of"])
 def test_who_says_which_event_it_is_is_looked_at_alone(name):
     room = ingest(SALE)
-    sent = records(room, [GOOD] * FEWEST)
+    sent = records(room, [GOOD] * (4 * FEWEST))
     sent[7] = sent[7]._replace(headers=((name, b"3/42"),))
-    assert room._together(sent, NOW_US) is None
+    assert alone(room, sent) == [*range(2 * FEWEST)]
     both(SALE, sent, [])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from guidevane.codec import FRAME_BYTES, header_of
 from guidevane.coded import values_of
+from guidevane.columns import FEWEST, Cut
 from guidevane.errors import Reject
 from guidevane.events import derived_id
 from guidevane.log import Headers, Message, Record
@@ -31,12 +32,17 @@ if TYPE_CHECKING:
     from guidevane.telemetry.metrics import Metrics
 
 
+_PIECE = 2 * FEWEST
+"""Of a batch that cannot be read together, so many are tried: of fewer, reading together saves little."""
 # Of SHA-256, in bytes.
 _BLOCK = 64
 _FLOATS = frozenset({"float", "double"})
 
 _Kept: TypeAlias = tuple[int, Record, Opened, dict[str, Any], Record | None]
 """An event that is accepted: its place in the batch and record, its envelope and fields, and the letter it redrives."""
+
+_Read: TypeAlias = tuple[Cut, Mapping[str, Sequence[Any]], list[str]]
+"""Many events: as the contract has them in columns, the columns that are asked for, and their ids."""
 
 Letters = Callable[[Sequence[Record]], Awaitable[Mapping[str, Record]]]
 """Finds the dead letters that events claim to redrive, by place."""
@@ -148,10 +154,38 @@ class Ingest:
 
     async def __call__(self, records: Sequence[Record]) -> list[Result]:
         """Return one result a record; ``None`` for a duplicate."""
-        now_us = self.clock.now_us()
-        if (together := self._together(records, now_us)) is not None:
-            return together
         accepted: dict[str, int] = {}
+        results = await self._answers(records, self.clock.now_us(), accepted)
+        # Nothing is remembered before everything is answered: a batch that fails is handled again.
+        self.window.add_all(accepted)
+        if duplicates := results.count(None):
+            self.metrics.count(names.DUPLICATES_TOTAL, duplicates)
+        return results
+
+    async def _answers(self, records: Sequence[Record], now_us: int, accepted: dict[str, int]) -> list[Result]:
+        """Answer by columns what can be, and the others one by one; what is accepted comes to ``accepted``."""
+        read = self._read(records)
+        if read is None:
+            # Somewhere is one that is to be looked at alone: with it those near it, and no others.
+            if len(records) <= _PIECE or not self.contract.wrote(records[0]):
+                return await self._one_by_one(records, now_us, accepted)
+            found: list[Result] = []
+            for at in range(0, len(records), _PIECE):
+                found += await self._answers(records[at : at + _PIECE], now_us, accepted)
+                await asyncio.sleep(0)
+            return found
+        cut, columns, ids = read
+        fresh = self._fresh(ids, accepted)
+        if len(fresh) == len(ids):
+            accepted.update(zip(ids, (record.partition for record in records), strict=True))
+            return self._together(records, cut, columns, ids, now_us)
+        results: list[Result] = [None] * len(ids)
+        answered = await self._answers([records[at] for at in fresh], now_us, accepted) if fresh else []
+        for at, each in zip(fresh, answered, strict=True):
+            results[at] = each
+        return results
+
+    async def _one_by_one(self, records: Sequence[Record], now_us: int, accepted: dict[str, int]) -> list[Result]:
         results: list[Result] = []
         kept: list[_Kept] = []
         again = [record for record in records if record.headers and record.header(REDRIVE) is not None]
@@ -180,22 +214,33 @@ class Ingest:
             if record.headers or self.trace_share:
                 headers = self._also(headers, record, event["event_id"], letter)
             results[position] = Message(str(body[self._key]).encode(), value, headers, event)
-        # Nothing is remembered before everything is answered: a batch that fails is handled again.
-        self.window.add_all(accepted)
-        if duplicates := results.count(None):
-            self.metrics.count(names.DUPLICATES_TOTAL, duplicates)
         return results
 
-    def _together(self, records: Sequence[Record], now_us: int) -> list[Result] | None:
-        """Answer many records by columns; ``None`` where one of them is to be looked at alone, or came before."""
+    def _read(self, records: Sequence[Record]) -> _Read | None:
+        """Read events by columns; ``None`` for few, or where one of them is to be looked at alone."""
         cut = None if any(map(_says, records)) else self.contract.together(records)
         if cut is None:
             return None
         columns = {name: values_of(cut.columns[name]) for name in self._wanted}
         ids = self._ids(columns, records)
-        known = dict(zip(ids, (record.partition for record in records), strict=True))
-        if len(known) < len(ids) or self.window.knows_any(known) or max(map(len, ids)) > ID_CHARACTERS:
-            return None
+        return None if max(map(len, ids)) > ID_CHARACTERS else (cut, columns, ids)
+
+    def _fresh(self, ids: Sequence[str], accepted: Mapping[str, int]) -> Sequence[int]:
+        """Return the places of those that did not come before."""
+        new = dict.fromkeys(ids)
+        if len(new) == len(ids) and accepted.keys().isdisjoint(new) and not self.window.knows_any(new):
+            return range(len(ids))
+        # Of those with one id the first one counts.
+        places: dict[str, int] = {}
+        for at, each in enumerate(ids):
+            if each not in accepted and each not in self.window:
+                places.setdefault(each, at)
+        return list(places.values())
+
+    def _together(
+        self, records: Sequence[Record], cut: Cut, columns: Mapping[str, Sequence[Any]], ids: Sequence[str], now_us: int
+    ) -> list[Result]:
+        """Accept many events by their columns."""
         personal = {
             name: [None if value is None else self._pseudonym(value) for value in columns[name]] for name in self._pii
         }
@@ -225,7 +270,6 @@ class Ingest:
         headers: list[Headers] = [((EVENT_ID, event_id.encode()),) for event_id in ids]
         if self.trace_share or any(record.headers for record in records):
             headers = [self._also(*each, None) for each in zip(headers, records, ids, strict=True)]
-        self.window.add_all(known)
         return [*map(Message._make, zip(keys, values, headers, events, strict=True))]
 
     def _ids(self, columns: Mapping[str, Sequence[Any]], records: Sequence[Record]) -> list[str]:
