@@ -46,6 +46,14 @@ class Node:
         self.itself = self
 
 
+async def swept(gone: weakref.ref[Node]) -> None:
+    sweeping = asyncio.create_task(sweep(every_s=0.001))
+    async with asyncio.timeout(5):
+        while gone() is not None:
+            await asyncio.sleep(0)
+    sweeping.cancel()
+
+
 async def test_who_is_swept_looks_by_the_clock_and_not_for_being_much():
     freeze(swept=True)
     before = gc.get_stats()
@@ -54,11 +62,7 @@ async def test_who_is_swept_looks_by_the_clock_and_not_for_being_much():
     del held
     gone = weakref.ref(Node())
     assert gone() is not None
-    sweeping = asyncio.create_task(sweep(every_s=0.001))
-    async with asyncio.timeout(5):
-        while gone() is not None:
-            await asyncio.sleep(0)
-    sweeping.cancel()
+    await swept(gone)
 
 
 async def test_a_sweep_comes_to_what_has_outlived_others_too():
@@ -69,8 +73,4 @@ async def test_a_sweep_comes_to_what_has_outlived_others_too():
     del node
     gc.collect(1)
     assert gone() is not None
-    sweeping = asyncio.create_task(sweep(every_s=0.001))
-    async with asyncio.timeout(5):
-        while gone() is not None:
-            await asyncio.sleep(0)
-    sweeping.cancel()
+    await swept(gone)
