@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # aiokafka asserts where it means that a transaction cannot go on, and retries without an end where a
 # coordinator does not answer.
 _TROUBLE = (KafkaError, AssertionError, TimeoutError)
+_OPENING_REQUESTS = 2
+"""A new client may ask a broker that hangs first, and finds out only when that request's time is over: then another
+one answers at once. A room opens its ids together, and where one of them is given up, all begin anew."""
 
 
 class KafkaTransactions(KafkaProducer, Transactions):
@@ -84,7 +87,7 @@ async def begun(
 ) -> KafkaTransactions:
     """Start a client that takes the id over. Raises ``Retryable`` where the coordinator does not answer in time."""
     try:
-        async with asyncio.timeout(connection.request_timeout_s):
+        async with asyncio.timeout(_OPENING_REQUESTS * connection.request_timeout_s):
             await started(client, connection)
     except (KafkaError, TimeoutError) as broken:
         with suppress(TimeoutError):
