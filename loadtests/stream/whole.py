@@ -24,7 +24,7 @@ from guidevane.events import derived_id
 from guidevane.pieces import vectors
 from guidevane.pipelines.employment import pipeline
 from guidevane.runtime.deadletter import CAUSE
-from guidevane.services.ingest.service import Pseudonyms
+from guidevane.services.ingest.persons import Pseudonyms
 from guidevane.services.ingest.window import Window
 from guidevane.services.passing import ID_CHARACTERS
 from guidevane.topics import Topics

@@ -24,7 +24,7 @@ from guidevane.codec import Codec
 from guidevane.local.process import MARK
 from guidevane.pipelines.employment import pipeline
 from guidevane.runtime.deadletter import CAUSE
-from guidevane.services.ingest.service import Pseudonyms
+from guidevane.services.ingest.persons import Pseudonyms
 from guidevane.testing import ManualClock, run_pipeline
 from guidevane.topics import Topics
 

@@ -20,7 +20,8 @@ from guidevane.log import Message, Record
 from guidevane.runtime.stage import carried, origin_of
 from guidevane.services.inference.members import Answer, MemberFailed
 from guidevane.services.inference.service import Inference, Patience
-from guidevane.services.ingest.service import Groups, Ingest
+from guidevane.services.ingest.persons import Groups
+from guidevane.services.ingest.service import Ingest
 from guidevane.services.ingest.window import Window
 from guidevane.services.postprocess.service import Postprocess
 from guidevane.services.preprocess.service import Preprocess

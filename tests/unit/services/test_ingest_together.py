@@ -133,7 +133,12 @@ GOOD = {
 }  # fmt: skip
 
 
-def alone(room: Ingest, sent: list[Record]) -> list[int]:
+JSON = (
+    b'{"amount": 1, "customer": "c", "number": "%d", "friend": null, "at": null, "kind": "a", "size": 3, "new": true}'
+)
+
+
+def looked_at_alone(room: Ingest, sent: list[Record]) -> list[int]:
     """Answer records; return the offsets of those that were looked at alone."""
     looked: list[int] = []
     cut = room.contract.cut
@@ -151,9 +156,9 @@ def test_they_really_are_read_together():
     room = ingest(SALE)
     sent = records(room, [GOOD] * FEWEST)
     assert room.contract.together(sent) is not None
-    assert alone(room, sent) == []
-    assert alone(room, sent) == [], "all of it came before"
-    assert len(alone(room, sent[1:])) == FEWEST - 1, "too few"
+    assert looked_at_alone(room, sent) == []
+    assert looked_at_alone(room, sent) == [], "all of it came before"
+    assert len(looked_at_alone(room, sent[1:])) == FEWEST - 1, "too few"
 
 
 @pytest.mark.parametrize("wrong", [{"amount": float("nan")}, {"number": "x" * 51}])
@@ -161,21 +166,17 @@ def test_one_among_many_has_those_near_it_looked_at_alone_and_no_others(wrong):
     bodies = [GOOD] * (4 * FEWEST)
     bodies[3 * FEWEST] = {**GOOD, **wrong}
     sent = records(ingest(SALE), bodies)
-    assert alone(ingest(SALE), sent) == [*range(2 * FEWEST, 4 * FEWEST)]
+    assert looked_at_alone(ingest(SALE), sent) == [*range(2 * FEWEST, 4 * FEWEST)]
     assert sum(len(each) == 4 for each in both(SALE, sent, [])) == len(sent) - 1
 
 
 def test_where_the_first_of_them_is_written_otherwise_nothing_more_is_tried():
-    sent = [
-        record._replace(value=b'{"amount": 1, "customer": "c", "number": "%d", "friend": null, "at": null, '
-                              b'"kind": "a", "size": 3, "new": true}' % record.offset)
-        for record in records(ingest(SALE), [GOOD] * (4 * FEWEST))
-    ]  # fmt: skip
+    sent = [record._replace(value=JSON % record.offset) for record in records(ingest(SALE), [GOOD] * (4 * FEWEST))]
     room = ingest(SALE)
     tried: list[int] = []
     together = room.contract.together
     room.contract.together = lambda some: tried.append(len(some)) or together(some)  # type: ignore[func-returns-value, method-assign]
-    assert alone(room, sent) == [*range(len(sent))]
+    assert looked_at_alone(room, sent) == [*range(len(sent))]
     assert tried == [len(sent)]
 
 
@@ -185,7 +186,7 @@ def test_those_that_came_before_are_left_out_and_the_others_still_read_together(
     again = [*sent[:FEWEST], *sent[FEWEST // 2 :], *sent[-9:]]
     room = ingest(SALE)
     asyncio.run(room(sent[:9]))
-    assert alone(room, again) == []
+    assert looked_at_alone(room, again) == []
     both(SALE, again, [])
 
 
@@ -232,7 +233,7 @@ def test_traces_and_headers_of_the_producers_own_are_no_reason_to_look_at_events
         record._replace(headers=((traced,), (("mine", b"x"), traced), (("mine", None),), ())[at % 4])
         for at, record in enumerate(records(ingest(SALE), [GOOD] * FEWEST))
     ]
-    assert alone(ingest(SALE), sent) == []
+    assert looked_at_alone(ingest(SALE), sent) == []
     found = both(SALE, sent, [])
     assert [[name for name, _ in headers] for _, _, headers, _ in found[:4]] == [
         ["event_id", "traceparent"], ["event_id", "traceparent"], ["event_id"], ["event_id"],
@@ -244,7 +245,7 @@ def test_who_says_which_event_it_is_is_looked_at_alone(name):
     room = ingest(SALE)
     sent = records(room, [GOOD] * (4 * FEWEST))
     sent[7] = sent[7]._replace(headers=((name, b"3/42"),))
-    assert alone(room, sent) == [*range(2 * FEWEST)]
+    assert looked_at_alone(room, sent) == [*range(2 * FEWEST)]
     both(SALE, sent, [])
 
 
@@ -254,8 +255,7 @@ def test_one_that_came_otherwise_changes_nothing_for_the_others(how):
     odd = sent[7]
     assert odd.value is not None
     sent[7] = {
-        "json": odd._replace(value=b'{"amount": 1, "customer": "c", "number": "7", "friend": null, "at": null, '
-                             b'"kind": "a", "size": 3, "new": true}'),
+        "json": odd._replace(value=JSON % 7),
         "headers": odd._replace(headers=(("event_id", b"mine"),)),
         "many": odd._replace(headers=(("mine", b""),) * 129),
         "cut": odd._replace(value=odd.value[:-1]),
